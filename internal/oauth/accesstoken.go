@@ -1,0 +1,233 @@
+package oauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// The media types in the header of access tokens: they tell the two profiles, and
+// so the two meanings of `sub`, apart.
+const (
+	typeOroCommerce = "JWT"
+	typeStandard    = "at+jwt" // RFC 9068 section 2.1
+)
+
+// accessToken makes the access token of a generation (RFC 9068, or OroCommerce's
+// claims in OroCommerce's order and then ours).
+func (s *Server) accessToken(r *request, g *Grant, subject *Subject, scope Scope, generation uint32) (Secret, error) {
+	jti, err := s.randomHex(40)
+	if err != nil {
+		return "", err
+	}
+	issued := r.now.Unix()
+	expires := issued + int64(r.policy.AccessTokenLifetime/time.Second)
+	var b claims
+	typ := typeOroCommerce
+	if r.Profile == OroCommerce {
+		b.text("aud", g.ClientID).text("jti", jti).number("iat", issued).number("nbf", issued).number("exp", expires)
+		b.text("sub", subject.Username).list("scopes", scope, r.Parameters["scope"].Numbers && generation == 0)
+		b.text("iss", s.Settings.Issuer).text("client_id", g.ClientID)
+	} else {
+		typ = typeStandard
+		b.text("iss", s.Settings.Issuer).text("sub", subject.ID).audience(g.Resource, s.Settings.Issuer)
+		b.text("client_id", g.ClientID).text("scope", scope.String())
+		b.number("iat", issued).number("exp", expires).text("jti", jti)
+	}
+	b.text("grant_id", g.PublicID).number("gen", int64(generation))
+	token, err := s.Signer.Sign(r.policy.SigningAlg, typ, b.object())
+	if err != nil {
+		return "", fmt.Errorf("sign access token: %w", err)
+	}
+	return Secret(token), nil
+}
+
+// claims writes a JSON object, members in the order of the calls.
+type claims struct{ b []byte }
+
+func (c *claims) name(name string) {
+	if c.b == nil {
+		c.b = append(make([]byte, 0, 512), '{')
+	} else {
+		c.b = append(c.b, ',')
+	}
+	c.b = append(c.b, '"')
+	c.b = append(c.b, name...)
+	c.b = append(c.b, '"', ':')
+}
+
+func (c *claims) text(name, value string) *claims {
+	c.name(name)
+	c.b = appendJSONString(c.b, value)
+	return c
+}
+
+func (c *claims) number(name string, value int64) *claims {
+	c.name(name)
+	c.b = strconv.AppendInt(c.b, value, 10)
+	return c
+}
+
+// list writes a list of texts. OroCommerce gives numbers back as it got them.
+func (c *claims) list(name string, values []string, numbers bool) *claims {
+	c.name(name)
+	c.b = append(c.b, '[')
+	for i, v := range values {
+		if i > 0 {
+			c.b = append(c.b, ',')
+		}
+		if numbers {
+			c.b = append(c.b, v...)
+		} else {
+			c.b = appendJSONString(c.b, v)
+		}
+	}
+	c.b = append(c.b, ']')
+	return c
+}
+
+// audience writes `aud`: the resources, or the server itself (RFC 9068 section 3).
+func (c *claims) audience(resource []string, issuer string) *claims {
+	switch len(resource) {
+	case 0:
+		return c.text("aud", issuer)
+	case 1:
+		return c.text("aud", resource[0])
+	}
+	return c.list("aud", resource, false)
+}
+
+func (c *claims) object() []byte { return append(c.b, '}') }
+
+// appendJSONString writes a JSON string; what needs no escape is copied.
+func appendJSONString(b []byte, s string) []byte {
+	plain := utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == '"' || r == '\\' || r > 0x7E })
+	if plain {
+		b = append(b, '"')
+		b = append(b, s...)
+		return append(b, '"')
+	}
+	quoted, _ := json.Marshal(s) // a string always can
+	return append(b, quoted...)
+}
+
+// AccessTokenInfo is what a living access token stands for.
+type AccessTokenInfo struct {
+	Subject  string // `sub`, as in the token
+	ClientID string
+	Scope    Scope
+	GrantID  string
+}
+
+// parsedClaims is what both profiles have, as far as liveness depends on it.
+type parsedClaims struct {
+	Issuer     string `json:"iss"`
+	Subject    string `json:"sub"`
+	ClientID   string `json:"client_id"`
+	Scope      string `json:"scope"`
+	Scopes     []any  `json:"scopes"`
+	GrantID    string `json:"grant_id"`
+	Generation uint32 `json:"gen"`
+	IssuedAt   *int64 `json:"iat"`
+	ExpiresAt  *int64 `json:"exp"`
+}
+
+// AccessToken checks an access token exactly, against the grant as it is now: an
+// access token of an older generation is dead as soon as the refresh was
+// acknowledged, unless the policy says otherwise. It returns ErrAccessTokenInvalid
+// or a fault.
+func (s *Server) AccessToken(ctx context.Context, token Secret) (AccessTokenInfo, error) {
+	c, profile, err := s.verifiedClaims(token)
+	if err != nil {
+		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
+	}
+	v, err := s.Store.GrantByPublicID(ctx, c.GrantID)
+	if errors.Is(err, ErrNotFound) {
+		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
+	}
+	if err != nil {
+		return AccessTokenInfo{}, err
+	}
+	client, err := s.Store.Client(ctx, v.Grant.ClientID)
+	if errors.Is(err, ErrNotFound) {
+		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
+	}
+	if err != nil {
+		return AccessTokenInfo{}, err
+	}
+	if err := alive(&v, &client, c, s.policy(&client, profile)); err != nil {
+		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
+	}
+	return AccessTokenInfo{Subject: c.Subject, ClientID: c.ClientID, Scope: c.scope(), GrantID: c.GrantID}, nil
+}
+
+// verifiedClaims checks the signature, the issuer and the times. There is no
+// leeway for our own tokens.
+func (s *Server) verifiedClaims(token Secret) (*parsedClaims, Profile, error) {
+	typ, payload, err := s.Signer.Verify(string(token))
+	if err != nil {
+		return nil, Standard, err
+	}
+	profile := Standard
+	switch typ {
+	case typeOroCommerce:
+		profile = OroCommerce
+	case typeStandard:
+	default:
+		return nil, Standard, errors.New("not an access token")
+	}
+	var c parsedClaims
+	if err := json.Unmarshal(payload, &c); err != nil {
+		return nil, Standard, errors.New("malformed claims")
+	}
+	now := s.Now().Unix()
+	switch {
+	case c.Issuer != s.Settings.Issuer:
+		return nil, Standard, errors.New("another issuer")
+	case c.ExpiresAt == nil || now >= *c.ExpiresAt:
+		return nil, Standard, errors.New("expired")
+	case c.GrantID == "":
+		return nil, Standard, errors.New("no grant")
+	}
+	return &c, profile, nil
+}
+
+// alive checks what rotation.md says about access tokens of an old generation, and
+// that grant, subject and client are in order.
+func alive(v *GrantView, client *Client, c *parsedClaims, p Policy) error {
+	g := &v.Grant
+	switch {
+	case g.ClientID != c.ClientID || !client.Active || client.Owner != "" && client.OwnerBlocked:
+		return errors.New("the client is not in order")
+	case g.Status != GrantActive:
+		return errors.New("the grant is revoked")
+	case !v.Now.Before(g.ExpiresAt(p)):
+		return errors.New("the grant is expired")
+	case !v.SubjectExists || v.Subject.Epoch != g.SubjectEpoch:
+		return errors.New("the subject's grants ended")
+	case v.Subject.Blocked() != nil:
+		return errors.New("the subject is blocked")
+	case p.Reusable || p.PreviousAccessToken.Keep || c.Generation == g.Generation:
+		return nil
+	case int64(g.Generation)-int64(c.Generation) == 1 && max(0, v.Now.Sub(g.RotatedAt)) < p.PreviousAccessToken.For:
+		return nil
+	}
+	return errors.New("of an older generation")
+}
+
+// scope is the scope of either profile.
+func (c *parsedClaims) scope() Scope {
+	if c.Scopes == nil {
+		return ParseScope(c.Scope)
+	}
+	scope := make(Scope, 0, len(c.Scopes))
+	for _, t := range c.Scopes {
+		scope = append(scope, fmt.Sprint(t))
+	}
+	return scope
+}

@@ -1,0 +1,84 @@
+package oauth
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The grant types (RFC 6749 section 4) that a client may be registered for.
+const (
+	GrantTypePassword          = "password"
+	GrantTypeRefreshToken      = "refresh_token"
+	GrantTypeAuthorizationCode = "authorization_code"
+	GrantTypeClientCredentials = "client_credentials"
+)
+
+// Client is a registered client (RFC 6749 section 2).
+type Client struct {
+	ID           string   // client_id, compared byte for byte
+	Name         string   // for people
+	Version      int64    // raised by every change; never 0, never used again for the same ID
+	Public       bool     // has no secret (RFC 6749 section 2.1)
+	Active       bool     // an inactive client authenticates nobody
+	GrantTypes   []string // empty: every grant type, as in OroCommerce
+	RedirectURIs []string
+	Scope        Scope // what it may ask for; nil: no list (see Server)
+	Owner        string
+	OwnerBlocked bool // the owner is gone or may not log in; set by Store.Client
+	Secrets      []ClientSecret
+	SigningAlg   string // JWS algorithm of its access tokens; empty: the server's
+
+	AccessTokenLifetime  time.Duration  // 0: the server's
+	RefreshTokenLifetime time.Duration  // 0: the server's
+	RetryWindow          *time.Duration // nil: the server's
+	// ReusableRefreshTokens turns rotation off (rotation.md, R3): for confidential
+	// clients only, whose refresh tokens are bound to their authentication.
+	ReusableRefreshTokens bool
+
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// ClientSecret is one stored secret of a confidential client. Several are alive
+// while a rotated one overlaps with its successor.
+type ClientSecret struct {
+	Hash      string    // of a generated secret: see Keys.HashClientSecret; else a password hash
+	ExpiresAt time.Time // zero: never
+}
+
+// MayUse reports whether the client is registered for the grant type. A refresh
+// token can only come from the password or the authorization_code grant, so a
+// client registered for one of them may refresh.
+func (c *Client) MayUse(grantType string) bool {
+	if len(c.GrantTypes) == 0 {
+		return true
+	}
+	if grantType == GrantTypeRefreshToken {
+		return slices.Contains(c.GrantTypes, GrantTypePassword) || slices.Contains(c.GrantTypes, GrantTypeAuthorizationCode)
+	}
+	return slices.Contains(c.GrantTypes, grantType)
+}
+
+// HasRedirectURI reports whether a redirection URI is registered: equal as text,
+// but for the port of http://127.0.0.1 and http://[::1] (RFC 8252 section 7.3).
+func (c *Client) HasRedirectURI(uri string) bool {
+	return slices.ContainsFunc(c.RedirectURIs, func(registered string) bool {
+		return uri == registered || isLoopback(registered) && withoutPort(uri) == withoutPort(registered)
+	})
+}
+
+func isLoopback(uri string) bool {
+	u, err := url.Parse(uri)
+	return err == nil && u.Scheme == "http" && (u.Hostname() == "127.0.0.1" || u.Hostname() == "::1")
+}
+
+// withoutPort takes the port out of an absolute URI.
+func withoutPort(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil || u.Port() == "" {
+		return uri
+	}
+	return strings.Replace(uri, u.Host, strings.TrimSuffix(u.Host, ":"+u.Port()), 1)
+}

@@ -1,0 +1,168 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// password is the resource owner password credentials grant (RFC 6749 section 4.3):
+// a name and a password once, then the refresh token.
+func (s *Server) password(ctx context.Context, r *request) (TokenResponse, error) {
+	asked, err := r.scope()
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	scope, err := loginScope(asked, r.policy, r.Profile)
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	subject, err := s.login(ctx, r)
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	for range maxAttempts {
+		response, err := s.createGrant(ctx, r, subject, scope)
+		if !errors.Is(err, ErrConflict) {
+			return response, err
+		}
+		if subject, err = s.afterConflict(ctx, r, subject); err != nil {
+			return TokenResponse{}, err
+		}
+	}
+	return TokenResponse{}, errGaveUp
+}
+
+// loginScope is the scope of a new grant. Where nothing is asked for, OroCommerce
+// gives nothing, and the standard endpoint what the client is registered for
+// (the default value of RFC 6749 section 3.3).
+func loginScope(asked Scope, p Policy, profile Profile) (Scope, error) {
+	if asked != nil {
+		return requestedScope(asked, p)
+	}
+	if profile == OroCommerce {
+		return Scope{}, nil
+	}
+	return append(Scope{}, p.Scope...), nil
+}
+
+// login finds the subject of a name and a password.
+func (s *Server) login(ctx context.Context, r *request) (Subject, error) {
+	username, err := r.required("username")
+	if err != nil {
+		return Subject{}, err
+	}
+	password, err := r.required("password")
+	if err != nil {
+		return Subject{}, err
+	}
+	account, err := s.Directory.Lookup(ctx, string(username))
+	if err != nil {
+		return Subject{}, err
+	}
+	keys := s.loginKeys(r.Source, account, username)
+	failures, err := s.throttleLogin(ctx, keys)
+	if err != nil {
+		return Subject{}, err
+	}
+	err = s.Directory.Verify(ctx, account, password)
+	if errors.Is(err, ErrPasswordIncorrect) {
+		return Subject{}, s.wrongPassword(ctx, keys, account, err)
+	}
+	if err != nil {
+		return Subject{}, err
+	}
+	if failures.Pair.Count > 0 || s.Settings.Lockout > 0 {
+		if err := s.Store.ClearLoginFailures(context.WithoutCancel(ctx), keys); err != nil {
+			return Subject{}, err
+		}
+	}
+	// The state is told only after the right password, so that nobody can ask who exists.
+	return account.Subject, account.Subject.Blocked()
+}
+
+func (s *Server) wrongPassword(ctx context.Context, keys LoginKeys, account Account, refusal error) error {
+	if err := s.Store.RecordLoginFailure(context.WithoutCancel(ctx), keys, account.ID, s.Settings.Lockout); err != nil {
+		return err
+	}
+	return refusal
+}
+
+// createGrant makes a grant of generation 0. All that can fail comes before the store.
+func (s *Server) createGrant(ctx context.Context, r *request, subject Subject, scope Scope) (TokenResponse, error) {
+	g, secret, err := s.newGrant(r, subject, scope)
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	access, err := s.accessToken(r, &g, &subject, scope, 0)
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	err = s.Store.CreateGrant(context.WithoutCancel(ctx), NewGrant{
+		Grant: g, ClientVersion: r.client.Version,
+		IdleLifetime: r.policy.RefreshTokenLifetime, AbsoluteLifetime: r.policy.AbsoluteLifetime, MaxGrants: s.Settings.MaxGrants,
+		Event: Event{
+			Type: EventLogin, Reason: "password", RequestID: r.RequestID,
+			ClientID: g.ClientID, Subject: g.Subject, GrantID: g.PublicID, Source: r.Source,
+		},
+	})
+	if errors.Is(err, ErrOutcomeUnknown) {
+		err = s.wasCreated(ctx, &g, err)
+	}
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	refresh := s.Keys().FormatRefreshToken(RefreshToken{KeyID: g.KeyID, GrantID: g.ID, Secret: secret})
+	return r.respond("login", &g, access, refresh, scope), nil
+}
+
+// newGrant makes the row of a grant; the store adds the times.
+func (s *Server) newGrant(r *request, subject Subject, scope Scope) (Grant, RefreshSecret, error) {
+	var random struct {
+		id     GrantID
+		secret RefreshSecret
+	}
+	for _, b := range [][]byte{random.id[:], random.secret[:]} {
+		if _, err := io.ReadFull(s.Rand, b); err != nil {
+			return Grant{}, RefreshSecret{}, fmt.Errorf("read randomness: %w", err)
+		}
+	}
+	publicID, err := s.randomHex(16)
+	if err != nil {
+		return Grant{}, RefreshSecret{}, err
+	}
+	keys := s.Keys()
+	hash, _ := keys.hash(keys.Active(), random.id, 0, random.secret)
+	return Grant{
+		ID: random.id, PublicID: publicID, Version: 1,
+		ClientID: r.client.ID, Subject: subject.ID, SubjectEpoch: subject.Epoch, Scope: scope,
+		AuthTime: r.now, AMR: []string{"pwd"}, Status: GrantActive,
+		CurrentHash: hash, KeyID: keys.Active(),
+	}, random.secret, nil
+}
+
+// wasCreated looks whether a grant is there whose creation has an unknown outcome.
+func (s *Server) wasCreated(ctx context.Context, g *Grant, unknown error) error {
+	v, err := s.Store.Grant(context.WithoutCancel(ctx), g.ID)
+	if err != nil || v.Grant.CurrentHash != g.CurrentHash || v.Grant.Status != GrantActive {
+		return errors.Join(unknown, err)
+	}
+	return nil
+}
+
+// afterConflict authenticates the client again, and looks at the subject again: a
+// change in between must count, but does not make a right password wrong.
+func (s *Server) afterConflict(ctx context.Context, r *request, was Subject) (Subject, error) {
+	if err := s.authenticateClient(ctx, r, GrantTypePassword); err != nil {
+		return Subject{}, err
+	}
+	account, err := s.Directory.Lookup(ctx, was.Username)
+	switch {
+	case err != nil:
+		return Subject{}, err
+	case !account.Known || account.ID != was.ID || account.Epoch != was.Epoch:
+		return Subject{}, ErrPasswordIncorrect.Because(errors.New("the account changed meanwhile"))
+	}
+	return account.Subject, account.Subject.Blocked()
+}

@@ -1,0 +1,245 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// maxAttempts is how often one request decides again after a conflict.
+const maxAttempts = 8
+
+// errGaveUp: the row changed under every attempt. The same request may succeed later.
+var errGaveUp = errors.New("gave up after repeated conflicts")
+
+// refresh is one refresh request on its way: what must stay the same over all its
+// attempts, so that each of them would hand out the same successor.
+type refresh struct {
+	*request
+	presentation Presentation
+	presented    Secret
+	salt         *[32]byte
+	access       accessTokenOf
+}
+
+// accessTokenOf remembers what was signed, and for which generation.
+type accessTokenOf struct {
+	token      Secret
+	generation uint32
+	scope      string
+}
+
+// refreshToken is the refresh token grant (RFC 6749 section 6) with rotation
+// (RFC 9700 section 4.14.2), as rotation.md specifies it.
+func (s *Server) refreshToken(ctx context.Context, r *request) (TokenResponse, error) {
+	presented, err := r.required("refresh_token")
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	token, err := s.Keys().ParseRefreshToken(presented)
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	scope, err := r.scope()
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	f := &refresh{request: r, presented: presented, presentation: Presentation{Token: token, ClientID: r.client.ID, Scope: scope}}
+	for range maxAttempts {
+		response, err := s.attempt(context.WithoutCancel(ctx), f)
+		switch {
+		case errors.Is(err, ErrOutcomeUnknown):
+			f.presentation.Looks.Unknown = true
+		case !errors.Is(err, ErrConflict):
+			return response, err
+		}
+	}
+	return TokenResponse{}, errGaveUp
+}
+
+// attempt looks, decides and writes once. Nothing that it has begun is cancelled
+// by a client that hangs up.
+func (s *Server) attempt(ctx context.Context, f *refresh) (TokenResponse, error) {
+	v, err := s.look(ctx, f)
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	d := Present(v, f.presentation, f.policy, s.Keys())
+	switch d.Action {
+	case ActionRotate:
+		return s.rotate(ctx, f, v, d.Scope)
+	case ActionRetry:
+		return s.retry(ctx, f, v, d.Scope)
+	case ActionReuse:
+		return s.reuse(ctx, f, v, d.Scope)
+	}
+	return TokenResponse{}, s.refuseRefresh(ctx, f, v, d)
+}
+
+// look reads the grant. If its client is not the version that was authenticated,
+// the client is authenticated again. A nil view is a grant that does not exist.
+func (s *Server) look(ctx context.Context, f *refresh) (*GrantView, error) {
+	v, err := s.Store.Grant(ctx, f.presentation.Token.GrantID)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	looks := &f.presentation.Looks
+	if !looks.Seen {
+		*looks = Looks{Seen: true, At: v.Now, Generation: v.Grant.Generation, Unknown: looks.Unknown}
+	}
+	if v.Grant.ClientID == f.client.ID && v.ClientVersion != f.client.Version {
+		return &v, s.authenticateAgain(ctx, f.request, v.ClientVersion)
+	}
+	return &v, nil
+}
+
+// authenticateAgain returns ErrConflict if the client changed once more.
+func (s *Server) authenticateAgain(ctx context.Context, r *request, version int64) error {
+	s.clients.Delete(r.client.ID)
+	if err := s.authenticateClient(ctx, r, GrantTypeRefreshToken); err != nil {
+		return err
+	}
+	if r.client.Version != version {
+		return ErrConflict
+	}
+	return nil
+}
+
+// rotate makes the next generation (R1).
+func (s *Server) rotate(ctx context.Context, f *refresh, v *GrantView, scope Scope) (TokenResponse, error) {
+	old, keys := &v.Grant, s.Keys()
+	if f.salt == nil {
+		f.salt = new([32]byte)
+		if _, err := io.ReadFull(s.Rand, f.salt[:]); err != nil {
+			return TokenResponse{}, fmt.Errorf("read randomness: %w", err)
+		}
+	}
+	next := *old
+	next.Generation++
+	next.KeyID = keys.Active()
+	next.SuccessorSalt = *f.salt
+	next.Retries = 0
+	s.slide(f, v, &next)
+	secret := f.presentation.Token.Secret
+	successor, _ := keys.next(next.KeyID, next.ID, next.Generation, next.SuccessorSalt, secret)
+	next.PreviousHash, _ = keys.hash(next.KeyID, next.ID, old.Generation, secret)
+	next.CurrentHash, _ = keys.hash(next.KeyID, next.ID, next.Generation, successor)
+
+	access, err := s.signOnce(f, v, scope, next.Generation)
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	if err := s.Store.SwapGrant(ctx, old, &next, f.client.Version); err != nil {
+		return TokenResponse{}, err
+	}
+	return f.respond("rotated", &next, access, keys.FormatRefreshToken(RefreshToken{
+		KeyID: next.KeyID, GrantID: next.ID, Generation: next.Generation, Secret: successor,
+	}), scope), nil
+}
+
+// retry hands out the same successor once more (R2).
+func (s *Server) retry(ctx context.Context, f *refresh, v *GrantView, scope Scope) (TokenResponse, error) {
+	g, keys := &v.Grant, s.Keys()
+	successor, ok := keys.next(g.KeyID, g.ID, g.Generation, g.SuccessorSalt, f.presentation.Token.Secret)
+	if hash, _ := keys.hash(g.KeyID, g.ID, g.Generation, successor); !ok || hash != g.CurrentHash {
+		return TokenResponse{}, errors.New("the successor cannot be rebuilt: the grant's row is damaged")
+	}
+	access, err := s.signOnce(f, v, scope, g.Generation)
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	if err := s.Store.RetryGrant(ctx, g, f.client.Version, f.policy.RetryBudget); err != nil {
+		return TokenResponse{}, err
+	}
+	return f.respond("retried", g, access, keys.FormatRefreshToken(RefreshToken{
+		KeyID: g.KeyID, GrantID: g.ID, Generation: g.Generation, Secret: successor,
+	}), scope), nil
+}
+
+// reuse makes an access token and leaves the refresh token as it is (R3).
+func (s *Server) reuse(ctx context.Context, f *refresh, v *GrantView, scope Scope) (TokenResponse, error) {
+	next := v.Grant
+	s.slide(f, v, &next)
+	access, err := s.signOnce(f, v, scope, next.Generation)
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	if err := s.Store.SwapGrant(ctx, &v.Grant, &next, f.client.Version); err != nil {
+		return TokenResponse{}, err
+	}
+	return f.respond("reused", &next, access, f.presented, scope), nil
+}
+
+// slide moves the idle lifetime on, never past the absolute one.
+func (s *Server) slide(f *refresh, v *GrantView, next *Grant) {
+	now := f.presentation.Looks.at(v)
+	next.LastUsedAt = now
+	next.IdleExpiresAt = now.Add(f.policy.RefreshTokenLifetime)
+	if end := next.AbsoluteExpiresAt; !end.IsZero() && end.Before(next.IdleExpiresAt) {
+		next.IdleExpiresAt = end
+	}
+}
+
+// signOnce signs the access token of a generation, or takes what an earlier
+// attempt of the same request signed for it.
+func (s *Server) signOnce(f *refresh, v *GrantView, scope Scope, generation uint32) (Secret, error) {
+	a := &f.access
+	if a.token != "" && a.generation == generation && a.scope == scope.String() {
+		return a.token, nil
+	}
+	token, err := s.accessToken(f.request, &v.Grant, &v.Subject, scope, generation)
+	if err == nil {
+		*a = accessTokenOf{token: token, generation: generation, scope: scope.String()}
+	}
+	return token, err
+}
+
+// refuseRefresh makes a refusal durable before it is told (rotation.md, rules 2
+// and 4): one of an authentic token is recorded, one that ends the grant ends it.
+// Rows P7 and S and a spent budget say nothing about the token and leave no trace.
+func (s *Server) refuseRefresh(ctx context.Context, f *refresh, v *GrantView, d Decision) error {
+	var refusal *Refusal
+	errors.As(d.Refusal, &refusal)
+	e := Event{
+		Type: EventRefusal, Reason: refusal.Reason, RequestID: f.RequestID,
+		ClientID: f.client.ID, Source: f.Source, Detail: "rotation.md " + d.Row,
+	}
+	if v != nil {
+		e.GrantID, e.Subject = v.Grant.PublicID, v.Grant.Subject
+		f.grantID = v.Grant.PublicID
+	}
+	switch {
+	case d.Action == ActionRevoke:
+		e.Type = EventRevocation
+		if err := s.revokeSurely(ctx, f.presentation.Token.GrantID, refusal.Reason, e); err != nil {
+			return err
+		}
+	case d.Row != "P7" && d.Row != "S" && d.Row != "R2":
+		if err := s.Store.RecordRefusal(ctx, e); err != nil {
+			return err
+		}
+	}
+	return d.Refusal
+}
+
+// revokeSurely revokes until it is known to have happened.
+func (s *Server) revokeSurely(ctx context.Context, id GrantID, reason string, e Event) (err error) {
+	for range maxAttempts {
+		if err = s.Store.RevokeGrant(ctx, id, reason, e); !errors.Is(err, ErrOutcomeUnknown) {
+			return err
+		}
+	}
+	return err
+}
+
+// respond puts the answer together.
+func (r *request) respond(outcome string, g *Grant, access, refresh Secret, scope Scope) TokenResponse {
+	return TokenResponse{
+		AccessToken: access, RefreshToken: refresh, ExpiresIn: r.policy.AccessTokenLifetime, Scope: scope,
+		Outcome: outcome, GrantID: g.PublicID,
+	}
+}

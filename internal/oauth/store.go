@@ -1,0 +1,117 @@
+package oauth
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps clients, grants and the memory against guessing. Each method is one
+// atomic step of the protocol; a write is durable when it returns nil. Its clock
+// is the only clock of decisions about grants; it is UTC, in whole microseconds.
+// Identifiers compare byte for byte.
+//
+// A method returns one of the named errors or a fault. After ErrOutcomeUnknown
+// the write may have happened, or may still happen; after any other error it has
+// not happened and never will. A write that has begun is not cancelled with its
+// context.
+type Store interface {
+	// Client reads a client with its live secrets, or ErrNotFound.
+	Client(ctx context.Context, id string) (Client, error)
+
+	// CreateGrant inserts a grant and records the event with it, if the subject
+	// exists with n.Grant.SubjectEpoch, enabled and active, and the client exists
+	// with n.ClientVersion; else ErrConflict. The store sets the grant's times
+	// from its clock. Beyond n.MaxGrants active grants of this subject and client
+	// it revokes the one idle longest, with reason "superseded", in the same step.
+	CreateGrant(ctx context.Context, n NewGrant) error
+
+	// Grant reads a grant with its subject, its client's version and the store's
+	// clock, in one step; or ErrNotFound.
+	Grant(ctx context.Context, id GrantID) (GrantView, error)
+
+	// GrantByPublicID is Grant by the identifier that access tokens carry.
+	GrantByPublicID(ctx context.Context, publicID string) (GrantView, error)
+
+	// SwapGrant replaces the row of old by next (R1, R3) if its version is still
+	// old.Version, its status active, its subject of epoch old.SubjectEpoch,
+	// enabled and active, and its client of the given version; else ErrConflict.
+	// All conditions are part of the write. The new version is old.Version + 1.
+	// When the generation changes, RotatedAt becomes the store's clock, never
+	// earlier than before. It writes no other row.
+	SwapGrant(ctx context.Context, old, next *Grant, clientVersion int64) error
+
+	// RetryGrant counts one more retry (R2) under the conditions of SwapGrant and
+	// if fewer than budget were counted; else ErrConflict. The version stays, so
+	// that many at once do not conflict.
+	RetryGrant(ctx context.Context, g *Grant, clientVersion int64, budget int) error
+
+	// RevokeGrant sets the status to revoked where it is active, whatever the
+	// generation or version, and records the event with it. It cannot conflict; a
+	// grant that is revoked already, or gone, stays as it is.
+	RevokeGrant(ctx context.Context, id GrantID, reason string, e Event) error
+
+	// RecordRefusal records the refusal of an authentic token. Refusals of the
+	// same grant for the same reason share one event and raise its Count.
+	RecordRefusal(ctx context.Context, e Event) error
+
+	// NoteRefusal remembers any other refusal for a while, in the background and
+	// in a table of bounded size. It never waits and may forget.
+	NoteRefusal(e Event)
+
+	// LoginFailures reads the counters of wrong passwords.
+	LoginFailures(ctx context.Context, k LoginKeys) (LoginFailures, error)
+
+	// RecordLoginFailure counts a wrong password: for the source and account; for
+	// the source, when this account is new to it; and for the account. A counter
+	// older than its memory (PairMemory, SourceMemory) begins again. When
+	// lockAfter > 0 and the account's counter reaches it, the state of the user
+	// userID, where active, becomes locked in the same step.
+	RecordLoginFailure(ctx context.Context, k LoginKeys, userID string, lockAfter int) error
+
+	// ClearLoginFailures forgets the failures of source and account and of the
+	// account, and takes the account off the source's counter.
+	ClearLoginFailures(ctx context.Context, k LoginKeys) error
+
+	// ClientFailures reads all counters of wrong client secrets that are younger than PairMemory.
+	ClientFailures(ctx context.Context) (map[[16]byte]FailureCount, error)
+
+	// SaveClientFailures writes such counters; the larger count stays.
+	SaveClientFailures(ctx context.Context, counts map[[16]byte]FailureCount) error
+}
+
+// NewGrant is a grant to be made, and under which conditions.
+type NewGrant struct {
+	Grant            Grant // its times are set by the store
+	ClientVersion    int64
+	IdleLifetime     time.Duration
+	AbsoluteLifetime time.Duration // 0: no end
+	MaxGrants        int           // 0: no limit
+	Event            Event
+}
+
+// How long a counter of failures is remembered after the last of them.
+const (
+	PairMemory   = 24 * time.Hour
+	SourceMemory = time.Hour
+)
+
+// LoginKeys are the keys of the counters of a login: keyed hashes, so that the
+// database holds no names that were only typed.
+type LoginKeys struct {
+	Pair    [16]byte // source and account
+	Source  [16]byte
+	Account [16]byte
+}
+
+// FailureCount is a counter of failures and the time of the last one.
+type FailureCount struct {
+	Count int
+	Last  time.Time
+}
+
+// LoginFailures are the counters of a login, as of the store's clock. A counter
+// past its memory reads 0.
+type LoginFailures struct {
+	Pair, Source FailureCount
+	Now          time.Time
+}

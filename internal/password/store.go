@@ -1,0 +1,18 @@
+package password
+
+import (
+	"context"
+
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+// Users is what the directory needs of the store of local users.
+type Users interface {
+	// UserByLogin finds a user by username, or else by e-mail address, byte for
+	// byte; or oauth.ErrNotFound.
+	UserByLogin(ctx context.Context, login string) (oauth.User, error)
+
+	// ReplacePasswordHash sets the password hash of a user if it is still old, and
+	// does nothing otherwise. The password stays the same, so no grant ends.
+	ReplacePasswordHash(ctx context.Context, userID, old, hash string) error
+}
