@@ -1,0 +1,95 @@
+package sqlstore
+
+import (
+	"context"
+	"crypto/rand"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+// openBench opens a migrated store with a client, a user and some grants.
+func openBench(b *testing.B, grants int) (*Store, []oauth.GrantID) {
+	b.Helper()
+	ctx := context.Background()
+	s, err := OpenSQLite(ctx, filepath.Join(b.TempDir(), "counterfoil.db"), Options{Now: time.Now})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	if err := s.Migrate(ctx); err != nil {
+		b.Fatal(err)
+	}
+	if err := s.CreateClient(ctx, oauth.Client{ID: "client", Active: true}, oauth.Event{}); err != nil {
+		b.Fatal(err)
+	}
+	user := oauth.User{Subject: oauth.Subject{ID: "0192b1f0-7a5c-7000-8000-000000000001", Username: "user", Enabled: true, State: oauth.SubjectActive}}
+	if err := s.CreateUser(ctx, user, oauth.Event{}); err != nil {
+		b.Fatal(err)
+	}
+	ids := make([]oauth.GrantID, grants)
+	for i := range ids {
+		_, _ = rand.Read(ids[i][:])
+		g := oauth.Grant{ID: ids[i], PublicID: rand.Text() + "000000", Version: 1, ClientID: "client", Subject: user.ID, SubjectEpoch: 1, AMR: []string{"pwd"}, KeyID: 1}
+		_, _ = rand.Read(g.CurrentHash[:])
+		if err := s.CreateGrant(ctx, oauth.NewGrant{Grant: g, ClientVersion: 1, IdleLifetime: time.Hour}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return s, ids
+}
+
+// BenchmarkGrant reads one grant.
+func BenchmarkGrant(b *testing.B) {
+	s, ids := openBench(b, 100)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, err := s.Grant(context.Background(), ids[i%len(ids)]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkSwapGrant reads and swaps grants, 64 at once: what one refresh asks of the store.
+func BenchmarkSwapGrant(b *testing.B) {
+	const clients = 64
+	s, ids := openBench(b, clients)
+	before, used := s.Stats(), cpuTime(b)
+	var next atomic.Int64
+	b.ReportAllocs()
+	b.SetParallelism(clients / 2)
+	b.RunParallel(func(pb *testing.PB) {
+		id := ids[int(next.Add(1)-1)%clients]
+		for pb.Next() {
+			v, err := s.Grant(context.Background(), id)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			swapped := v.Grant
+			swapped.Generation++
+			_, _ = rand.Read(swapped.CurrentHash[:])
+			if err := s.SwapGrant(context.Background(), &v.Grant, &swapped, 1); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	after := s.Stats()
+	b.ReportMetric(float64((cpuTime(b)-used).Microseconds())/float64(b.N), "cpu-µs/op")
+	b.ReportMetric(float64(after.Writes-before.Writes)/float64(after.Commits-before.Commits), "writes/commit")
+}
+
+// cpuTime is what this process has used so far: on a shared machine it says more
+// than the clock on the wall.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

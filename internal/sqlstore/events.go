@@ -1,0 +1,131 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/admin"
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+// mostRefusals is how many noted refusals are remembered.
+const mostRefusals = 10_000
+
+const insertEvent = `
+INSERT INTO events (at, last_at, count, type, reason, request_id, last_request_id, client_id, subject, grant_id, source, detail, shared)
+VALUES ($1, $1, 1, $2, $3, $4, $4, $5, $6, $7, $8, $9, $10)`
+
+const shareEvent = insertEvent + `
+ON CONFLICT (shared) DO UPDATE SET count = events.count + 1, last_at = $1, last_request_id = $4`
+
+func (t *transaction) insertEvent(e oauth.Event, now time.Time) error {
+	_, err := t.exec(insertEvent, eventColumns(e, now, nil)...)
+	return err
+}
+
+func eventColumns(e oauth.Event, now time.Time, shared any) []any {
+	return []any{toMicro(now), string(e.Type), e.Reason, e.RequestID, e.ClientID, e.Subject, e.GrantID, e.Source, e.Detail, shared}
+}
+
+// RecordEvent implements admin.Store.
+func (s *Store) RecordEvent(_ context.Context, e oauth.Event) error {
+	return s.write("record event", func(tx *transaction) error { return tx.insertEvent(e, s.clock()) })
+}
+
+// RecordRefusal implements oauth.Store. The refusals of a token whose grant is gone
+// are shared by its client.
+func (s *Store) RecordRefusal(_ context.Context, e oauth.Event) error {
+	shared := "grant " + e.GrantID + " " + e.Reason
+	if e.GrantID == "" {
+		shared = "client " + e.ClientID + " " + e.Reason
+	}
+	return s.write("record refusal", func(tx *transaction) error {
+		_, err := tx.exec(shareEvent, eventColumns(e, s.clock(), shared)...)
+		return err
+	})
+}
+
+// NoteRefusal implements oauth.Store.
+func (s *Store) NoteRefusal(e oauth.Event) {
+	e.At = s.clock()
+	select {
+	case s.noted <- e:
+	default: // too many: the log has them
+	}
+}
+
+// writeNoted writes noted refusals until the store is closed.
+func (s *Store) writeNoted() {
+	defer s.committer.close()
+	for {
+		select {
+		case e := <-s.noted:
+			s.writeBatch(s.collectNoted(e))
+		case <-s.stop:
+			for len(s.noted) > 0 {
+				s.writeBatch(s.collectNoted(<-s.noted))
+			}
+			return
+		}
+	}
+}
+
+func (s *Store) collectNoted(e oauth.Event) []oauth.Event {
+	batch := []oauth.Event{e}
+	for len(s.noted) > 0 && len(batch) < mostInBatch {
+		batch = append(batch, <-s.noted)
+	}
+	return batch
+}
+
+// writeBatch writes noted refusals in one step, and drops the oldest beyond what is
+// remembered.
+func (s *Store) writeBatch(batch []oauth.Event) {
+	err := s.write("note refusals", func(tx *transaction) error {
+		for _, e := range batch {
+			_, err := tx.exec(`
+INSERT INTO event_refusals (at, type, reason, request_id, client_id, subject, grant_id, source, detail)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, eventColumns(e, e.At, nil)[:9]...)
+			if err != nil {
+				return err
+			}
+		}
+		_, err := tx.exec("DELETE FROM event_refusals WHERE id <= (SELECT max(id) FROM event_refusals) - $1", mostRefusals)
+		return err
+	})
+	if err != nil && s.log != nil {
+		s.log.Error("refusals could not be noted", "error", err, "refusals", len(batch))
+	}
+}
+
+// Events implements admin.Store. A refusal that was both recorded and noted is
+// reported once.
+func (s *Store) Events(ctx context.Context, requestID string) ([]oauth.Event, error) {
+	list := []oauth.Event{}
+	err := s.rows(ctx, `
+SELECT at, last_at, count, type, reason, request_id, client_id, subject, grant_id, source, detail FROM events
+ WHERE request_id = $1 OR last_request_id = $1
+UNION ALL
+SELECT at, at, 1, type, reason, request_id, client_id, subject, grant_id, source, detail FROM event_refusals r
+ WHERE request_id = $1
+   AND NOT EXISTS (SELECT 1 FROM events e WHERE (e.request_id = $1 OR e.last_request_id = $1) AND e.reason = r.reason)`, func(row scanner) error {
+		var e oauth.Event
+		err := row.Scan(micro{&e.At}, micro{&e.LastAt}, &e.Count, &e.Type, &e.Reason, &e.RequestID, &e.ClientID, &e.Subject, &e.GrantID, &e.Source, &e.Detail)
+		list = append(list, e)
+		return err
+	}, requestID)
+	if err != nil {
+		return nil, wrap("read events", err)
+	}
+	slices.SortStableFunc(list, func(a, b oauth.Event) int { return cmp.Compare(a.At.UnixMicro(), b.At.UnixMicro()) })
+	return list, nil
+}
+
+func (s *Store) cleanEvents(ctx context.Context, c admin.Cleanup) (int, error) {
+	if c.Events <= 0 {
+		return 0, nil
+	}
+	return s.deleteInSteps(ctx, c, "events", "id", "last_at <= $1", toMicro(s.clock().Add(-c.Events)))
+}

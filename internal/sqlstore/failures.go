@@ -1,0 +1,136 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/admin"
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+// The kinds of counters, and how long each remembers.
+const (
+	kindPair    = "pair"
+	kindSource  = "source"
+	kindAccount = "account"
+	kindClient  = "client"
+)
+
+func memory(kind string) time.Duration {
+	if kind == kindSource {
+		return oauth.SourceMemory
+	}
+	return oauth.PairMemory
+}
+
+// LoginFailures implements oauth.Store.
+func (s *Store) LoginFailures(_ context.Context, k oauth.LoginKeys) (oauth.LoginFailures, error) {
+	f := oauth.LoginFailures{Now: s.clock()}
+	for _, counter := range []struct {
+		kind string
+		key  [16]byte
+		into *oauth.FailureCount
+	}{{kindPair, k.Pair, &f.Pair}, {kindSource, k.Source, &f.Source}} {
+		err := s.row("SELECT count, last_at FROM event_failures WHERE key = $1 AND last_at > $2", func(row scanner) error {
+			return row.Scan(&counter.into.Count, micro{&counter.into.Last})
+		}, counter.key[:], toMicro(f.Now.Add(-memory(counter.kind))))
+		if err != nil && !errors.Is(err, oauth.ErrNotFound) {
+			return f, wrap("read failures", err)
+		}
+	}
+	return f, nil
+}
+
+// RecordLoginFailure implements oauth.Store.
+func (s *Store) RecordLoginFailure(_ context.Context, k oauth.LoginKeys, userID string, lockAfter int) error {
+	return s.write("record failure", func(tx *transaction) error {
+		now := s.clock()
+		pair, err := tx.countFailure(kindPair, k.Pair, now)
+		if err != nil {
+			return err
+		}
+		if pair == 1 { // an account that is new to this source
+			if _, err := tx.countFailure(kindSource, k.Source, now); err != nil {
+				return err
+			}
+		}
+		account, err := tx.countFailure(kindAccount, k.Account, now)
+		if err != nil || lockAfter <= 0 || account < lockAfter {
+			return err
+		}
+		_, err = tx.exec("UPDATE users SET state = 'locked', updated_at = $1 WHERE id = $2 AND state = 'active' AND deleted_at = 0", toMicro(now), userID)
+		if err != nil {
+			return err
+		}
+		return tx.touchOwned(userID, now)
+	})
+}
+
+// countFailure counts one more, beginning again where the memory is over.
+func (t *transaction) countFailure(kind string, key [16]byte, now time.Time) (count int, err error) {
+	_, err = t.exec(`
+INSERT INTO event_failures (key, kind, count, last_at) VALUES ($1, $2, 1, $3)
+ON CONFLICT (key) DO UPDATE SET count = CASE WHEN event_failures.last_at > $4 THEN event_failures.count + 1 ELSE 1 END, last_at = $3`,
+		key[:], kind, toMicro(now), toMicro(now.Add(-memory(kind))))
+	if err != nil {
+		return 0, err
+	}
+	err = t.row("SELECT count FROM event_failures WHERE key = $1", func(row scanner) error { return row.Scan(&count) }, key[:])
+	return count, err
+}
+
+// ClearLoginFailures implements oauth.Store.
+func (s *Store) ClearLoginFailures(_ context.Context, k oauth.LoginKeys) error {
+	return s.write("clear failures", func(tx *transaction) error {
+		known, err := tx.exec("DELETE FROM event_failures WHERE key = $1", k.Pair[:])
+		if err != nil {
+			return err
+		}
+		if _, err := tx.exec("DELETE FROM event_failures WHERE key = $1", k.Account[:]); err != nil {
+			return err
+		}
+		_, err = tx.exec("UPDATE event_failures SET count = count - $1 WHERE key = $2 AND count > 0", known, k.Source[:])
+		return err
+	})
+}
+
+// ClientFailures implements oauth.Store.
+func (s *Store) ClientFailures(ctx context.Context) (map[[16]byte]oauth.FailureCount, error) {
+	counts := map[[16]byte]oauth.FailureCount{}
+	err := s.rows(ctx, "SELECT key, count, last_at FROM event_failures WHERE kind = $1 AND last_at > $2", func(row scanner) error {
+		var key []byte
+		var n oauth.FailureCount
+		err := row.Scan(&key, &n.Count, micro{&n.Last})
+		counts[[16]byte(append(key, make([]byte, 16)...))] = n
+		return err
+	}, kindClient, toMicro(s.clock().Add(-memory(kindClient))))
+	if err != nil {
+		return nil, wrap("read failures", err)
+	}
+	return counts, nil
+}
+
+// SaveClientFailures implements oauth.Store.
+func (s *Store) SaveClientFailures(_ context.Context, counts map[[16]byte]oauth.FailureCount) error {
+	return s.write("save failures", func(tx *transaction) error {
+		forgotten := toMicro(s.clock().Add(-memory(kindClient)))
+		for key, n := range counts {
+			_, err := tx.exec(`
+INSERT INTO event_failures (key, kind, count, last_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (key) DO UPDATE SET count = $3, last_at = $4
+ WHERE event_failures.count < $3 OR event_failures.last_at <= $5`,
+				key[:], kindClient, n.Count, toMicro(n.Last), forgotten)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (s *Store) cleanFailures(ctx context.Context, c admin.Cleanup) (int, error) {
+	now := s.clock()
+	return s.deleteInSteps(ctx, c, "event_failures", "key", "last_at <= CASE WHEN kind = 'source' THEN $1 ELSE $2 END",
+		toMicro(now.Add(-memory(kindSource))), toMicro(now.Add(-memory(kindPair))))
+}

@@ -1,0 +1,392 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/admin"
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+// selectGrant reads a grant with all that a decision about it depends on.
+const selectGrant = `
+SELECT g.id, g.public_id, g.version, g.client_id, g.subject, g.subject_epoch, g.scope, g.resource, g.auth_time, g.amr, g.acr, g.cnf,
+       g.status, g.revoked_at, g.revoked_reason, g.generation, g.current_hash, g.previous_hash, g.successor_salt, g.key_id,
+       g.rotated_at, g.retries, g.idle_expires_at, g.absolute_expires_at, g.created_at, g.last_used_at,
+       u.username, COALESCE(u.epoch, 0), COALESCE(u.enabled, 0), u.state, COALESCE(c.version, 0), COALESCE(c.active, 0)
+  FROM grants g
+  LEFT JOIN users u ON u.id = g.subject AND u.deleted_at = 0
+  LEFT JOIN clients c ON c.id = g.client_id AND c.deleted_at = 0`
+
+// liveParties is the condition on subject and client that every write of a grant
+// repeats: the epoch the grant was made with, an account in order, and the version
+// of the client that was authenticated.
+const liveParties = `
+   AND EXISTS (SELECT 1 FROM users u WHERE u.id = $1 AND u.epoch = $2 AND u.enabled = 1 AND u.state = 'active' AND u.deleted_at = 0)
+   AND EXISTS (SELECT 1 FROM clients c WHERE c.id = $3 AND c.version = $4 AND c.deleted_at = 0)`
+
+const insertGrant = `
+INSERT INTO grants (id, public_id, version, client_id, subject, subject_epoch, scope, resource, auth_time, amr, acr, cnf,
+       status, revoked_at, revoked_reason, generation, current_hash, previous_hash, successor_salt, key_id,
+       rotated_at, retries, idle_expires_at, absolute_expires_at, created_at, last_used_at)
+SELECT $5, $6, $7, $3, $1, $2, $8, $9, $10, $11, $12, $13, 'active', 0, '', $14, $15, $16, $17, $18, $19, 0, $20, $21, $19, $19
+ WHERE 1 = 1` + liveParties
+
+const swapGrant = `
+UPDATE grants SET version = version + 1, generation = $5, current_hash = $6, previous_hash = $7, successor_salt = $8, key_id = $9,
+       rotated_at = $10, retries = $11, idle_expires_at = $12, last_used_at = $13
+ WHERE id = $14 AND version = $15 AND status = 'active' AND subject = $1 AND subject_epoch = $2 AND client_id = $3` + liveParties
+
+const retryGrant = `
+UPDATE grants SET retries = retries + 1
+ WHERE id = $5 AND version = $6 AND retries < $7 AND status = 'active' AND subject = $1 AND subject_epoch = $2 AND client_id = $3` + liveParties
+
+const revokeGrant = `
+UPDATE grants SET status = 'revoked', version = version + 1, revoked_at = $1, revoked_reason = $2
+ WHERE id = $3 AND status = 'active'`
+
+// supersede revokes the grants idle longest beyond the most a subject may have at a client.
+const supersede = `
+UPDATE grants SET status = 'revoked', version = version + 1, revoked_at = $1, revoked_reason = 'superseded'
+ WHERE id IN (SELECT id FROM grants WHERE subject = $2 AND client_id = $3 AND status = 'active' AND id <> $4
+               ORDER BY last_used_at, id LIMIT $5)`
+
+// Grant implements oauth.Store.
+func (s *Store) Grant(_ context.Context, id oauth.GrantID) (oauth.GrantView, error) {
+	l := &lookup{id: id, done: make(chan found, 1)}
+	select {
+	case s.lookups <- l:
+	case <-s.stop:
+		return oauth.GrantView{}, errClosed
+	}
+	select {
+	case f := <-l.done:
+		if f.err != nil {
+			return oauth.GrantView{}, wrap("read grant", f.err)
+		}
+		return f.view, nil
+	case <-s.stop:
+		return oauth.GrantView{}, errClosed
+	}
+}
+
+// GrantByPublicID implements oauth.Store.
+func (s *Store) GrantByPublicID(_ context.Context, publicID string) (oauth.GrantView, error) {
+	now := s.clock()
+	var v oauth.GrantView
+	err := s.row(selectGrant+" WHERE g.public_id = $1", func(row scanner) (err error) {
+		v, err = scanGrant(row)
+		return err
+	}, publicID)
+	v.Now = now
+	if err != nil {
+		return oauth.GrantView{}, wrap("read grant", err)
+	}
+	return v, nil
+}
+
+// scanGrant reads a row of selectGrant. It scans into the driver's own types: the
+// conversions of database/sql cost more than the query.
+func scanGrant(row scanner) (oauth.GrantView, error) {
+	var (
+		v                                       oauth.GrantView
+		g                                       = &v.Grant
+		id, current, previous, salt             []byte
+		scope, resource, amr, status            string
+		username, state                         sql.NullString
+		authTime, revoked, rotated, idle        int64
+		absolute, created, lastUsed             int64
+		generation, keyID, retries              int64
+		subjectEnabled, clientActive, clientVer int64
+	)
+	err := row.Scan(&id, &g.PublicID, &g.Version, &g.ClientID, &g.Subject, &g.SubjectEpoch, &scope, &resource, &authTime, &amr, &g.ACR, &g.Confirmation,
+		&status, &revoked, &g.RevokedReason, &generation, &current, &previous, &salt, &keyID,
+		&rotated, &retries, &idle, &absolute, &created, &lastUsed,
+		&username, &v.Subject.Epoch, &subjectEnabled, &state, &clientVer, &clientActive)
+	if err != nil {
+		return v, err
+	}
+	if v.SubjectExists = username.Valid; v.SubjectExists {
+		v.Subject.ID, v.Subject.Username = g.Subject, username.String
+		v.Subject.Enabled, v.Subject.State = subjectEnabled != 0, oauth.SubjectState(state.String)
+	}
+	v.ClientVersion, v.ClientActive = clientVer, clientActive != 0
+	g.Status, g.Generation, g.KeyID, g.Retries = oauth.GrantStatus(status), uint32(generation), uint16(keyID), int(retries)
+	g.AuthTime, g.RevokedAt, g.RotatedAt, g.IdleExpiresAt = fromMicro(authTime), fromMicro(revoked), fromMicro(rotated), fromMicro(idle)
+	g.AbsoluteExpiresAt, g.CreatedAt, g.LastUsedAt = fromMicro(absolute), fromMicro(created), fromMicro(lastUsed)
+	copy(g.ID[:], id)
+	copy(g.CurrentHash[:], current)
+	copy(g.PreviousHash[:], previous)
+	copy(g.SuccessorSalt[:], salt)
+	if g.Scope, err = fromList(scope); err != nil {
+		return v, err
+	}
+	if g.Resource, err = fromList(resource); err != nil {
+		return v, err
+	}
+	g.AMR, err = fromList(amr)
+	return v, err
+}
+
+// CreateGrant implements oauth.Store.
+func (s *Store) CreateGrant(_ context.Context, n oauth.NewGrant) error {
+	return s.write("create grant", func(tx *transaction) error {
+		now, g := s.clock(), &n.Grant
+		var absolute time.Time
+		if n.AbsoluteLifetime > 0 {
+			absolute = now.Add(n.AbsoluteLifetime)
+		}
+		idle := now.Add(n.IdleLifetime)
+		if !absolute.IsZero() && absolute.Before(idle) {
+			idle = absolute
+		}
+		err := tx.execOne(oauth.ErrConflict, insertGrant, g.Subject, g.SubjectEpoch, g.ClientID, n.ClientVersion,
+			g.ID[:], g.PublicID, g.Version, toList(g.Scope), toList(g.Resource), toMicro(g.AuthTime), toList(g.AMR), g.ACR, g.Confirmation,
+			g.Generation, g.CurrentHash[:], orNull(g.PreviousHash), orNull(g.SuccessorSalt), g.KeyID,
+			toMicro(now), toMicro(idle), toMicro(absolute))
+		if err != nil {
+			return err
+		}
+		if err := tx.supersede(g, n.MaxGrants, now); err != nil {
+			return err
+		}
+		return tx.insertEvent(n.Event, now)
+	})
+}
+
+// supersede keeps the number of a subject's grants at a client within most.
+func (t *transaction) supersede(g *oauth.Grant, most int, now time.Time) error {
+	if most <= 0 {
+		return nil
+	}
+	var active int
+	err := t.row("SELECT count(*) FROM grants WHERE subject = $1 AND client_id = $2 AND status = 'active'", func(row scanner) error {
+		return row.Scan(&active)
+	}, g.Subject, g.ClientID)
+	if err != nil || active <= most {
+		return err
+	}
+	_, err = t.exec(supersede, toMicro(now), g.Subject, g.ClientID, g.ID[:], active-most)
+	return err
+}
+
+// orNull stores the zero hash or salt of generation 0 as NULL.
+func orNull(b [32]byte) any {
+	if b == ([32]byte{}) {
+		return nil
+	}
+	return b[:]
+}
+
+// SwapGrant implements oauth.Store.
+func (s *Store) SwapGrant(_ context.Context, old, next *oauth.Grant, clientVersion int64) error {
+	return s.write("swap grant", func(tx *transaction) error {
+		rotated := old.RotatedAt
+		if next.Generation != old.Generation {
+			if now := s.clock(); now.After(rotated) {
+				rotated = now
+			}
+		}
+		return tx.execOne(oauth.ErrConflict, swapGrant, old.Subject, old.SubjectEpoch, old.ClientID, clientVersion,
+			next.Generation, next.CurrentHash[:], orNull(next.PreviousHash), orNull(next.SuccessorSalt), next.KeyID,
+			toMicro(rotated), next.Retries, toMicro(next.IdleExpiresAt), toMicro(next.LastUsedAt), old.ID[:], old.Version)
+	})
+}
+
+// RetryGrant implements oauth.Store.
+func (s *Store) RetryGrant(_ context.Context, g *oauth.Grant, clientVersion int64, budget int) error {
+	return s.write("retry grant", func(tx *transaction) error {
+		return tx.execOne(oauth.ErrConflict, retryGrant, g.Subject, g.SubjectEpoch, g.ClientID, clientVersion, g.ID[:], g.Version, budget)
+	})
+}
+
+// RevokeGrant implements oauth.Store.
+func (s *Store) RevokeGrant(_ context.Context, id oauth.GrantID, reason string, e oauth.Event) error {
+	return s.write("revoke grant", func(tx *transaction) error {
+		now := s.clock()
+		n, err := tx.exec(revokeGrant, toMicro(now), reason, id[:])
+		if err != nil || n == 0 {
+			return err
+		}
+		return tx.insertEvent(e, now)
+	})
+}
+
+// Grants implements admin.Store.
+func (s *Store) Grants(ctx context.Context, f admin.GrantFilter) ([]oauth.GrantView, error) {
+	limit := f.Limit
+	if limit <= 0 {
+		limit = -1
+	}
+	now := s.clock()
+	list := []oauth.GrantView{}
+	err := s.rows(ctx, selectGrant+`
+ WHERE ($1 = '' OR g.public_id = $1) AND ($2 = '' OR g.subject = $2) AND ($3 = '' OR g.client_id = $3)
+ ORDER BY g.created_at DESC, g.id DESC LIMIT $4`, func(row scanner) error {
+		v, err := scanGrant(row)
+		v.Now = now
+		list = append(list, v)
+		return err
+	}, f.PublicID, f.Subject, f.ClientID, limit)
+	if err != nil {
+		return nil, wrap("list grants", err)
+	}
+	return list, nil
+}
+
+// RevokeGrants implements admin.Store.
+func (s *Store) RevokeGrants(_ context.Context, f admin.GrantFilter, reason string, e oauth.Event) (int, error) {
+	if f.PublicID == "" && f.Subject == "" && f.ClientID == "" {
+		return 0, errors.New("revoke grants: nothing says which")
+	}
+	var revoked int64
+	err := s.write("revoke grants", func(tx *transaction) error {
+		now := s.clock()
+		if err := tx.mustExist(f); err != nil {
+			return err
+		}
+		var err error
+		if revoked, err = tx.revokeAll(f, reason, now); err != nil {
+			return err
+		}
+		if err := tx.shutOut(f, now); err != nil {
+			return err
+		}
+		return tx.insertEvent(e, now)
+	})
+	return int(revoked), err
+}
+
+// mustExist checks that what a filter names is there.
+func (t *transaction) mustExist(f admin.GrantFilter) error {
+	for _, named := range []struct{ key, query string }{
+		{f.PublicID, "SELECT 1 FROM grants WHERE public_id = $1"},
+		{f.Subject, "SELECT 1 FROM users WHERE id = $1 AND deleted_at = 0"},
+		{f.ClientID, "SELECT 1 FROM clients WHERE id = $1 AND deleted_at = 0"},
+	} {
+		if named.key == "" {
+			continue
+		}
+		var one int
+		if err := t.row(named.query, func(row scanner) error { return row.Scan(&one) }, named.key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// revokeAll revokes the active grants that fit the filter.
+func (t *transaction) revokeAll(f admin.GrantFilter, reason string, now time.Time) (int64, error) {
+	return t.exec(`
+UPDATE grants SET status = 'revoked', version = version + 1, revoked_at = $1, revoked_reason = $2
+ WHERE status = 'active' AND ($3 = '' OR public_id = $3) AND ($4 = '' OR subject = $4) AND ($5 = '' OR client_id = $5)`,
+		toMicro(now), reason, f.PublicID, f.Subject, f.ClientID)
+}
+
+// shutOut makes sure that no grant being made escapes a revocation by subject or by client.
+func (t *transaction) shutOut(f admin.GrantFilter, now time.Time) error {
+	switch {
+	case f.PublicID != "" || f.Subject != "" && f.ClientID != "":
+		return nil
+	case f.Subject != "":
+		return t.execOne(oauth.ErrNotFound, "UPDATE users SET epoch = epoch + 1, updated_at = $1 WHERE id = $2", toMicro(now), f.Subject)
+	}
+	return t.execOne(oauth.ErrNotFound, "UPDATE clients SET version = version + 1, updated_at = $1 WHERE id = $2", toMicro(now), f.ClientID)
+}
+
+// Cleanup implements admin.Store.
+func (s *Store) Cleanup(ctx context.Context, c admin.Cleanup) (admin.Removed, error) {
+	if c.Batch <= 0 {
+		c.Batch = 1000
+	}
+	var removed admin.Removed
+	for _, part := range []struct {
+		into *int
+		run  func(context.Context, admin.Cleanup) (int, error)
+	}{
+		{&removed.Grants, s.cleanGrants}, {&removed.Events, s.cleanEvents},
+		{&removed.Failures, s.cleanFailures}, {&removed.Secrets, s.cleanSecrets},
+	} {
+		n, err := part.run(ctx, c)
+		*part.into = n
+		if err != nil {
+			return removed, wrap("clean up", err)
+		}
+	}
+	return removed, nil
+}
+
+// deadGrant is the condition for a grant that is over since $1. An end that the
+// client's policy alone brings is not among them: a policy may change.
+const deadGrant = `(status = 'revoked' AND revoked_at <= $1 OR idle_expires_at <= $1 OR absolute_expires_at > 0 AND absolute_expires_at <= $1)`
+
+func (s *Store) cleanGrants(ctx context.Context, c admin.Cleanup) (int, error) {
+	cutoff := toMicro(s.clock().Add(-c.DeadFor))
+	last, total := []byte{}, 0
+	for {
+		var ids [][]byte
+		err := s.rows(ctx, "SELECT id FROM grants WHERE id > $2 AND "+deadGrant+" ORDER BY id LIMIT $3", func(row scanner) error {
+			var id []byte
+			err := row.Scan(&id)
+			ids = append(ids, id)
+			return err
+		}, cutoff, last, c.Batch)
+		if err != nil || len(ids) == 0 {
+			return total, err
+		}
+		last = ids[len(ids)-1]
+		if c.DryRun {
+			total += len(ids)
+			continue
+		}
+		n, err := s.deleteGrants(ids, cutoff)
+		total += n
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// deleteGrants deletes those of the grants that are still over.
+func (s *Store) deleteGrants(ids [][]byte, cutoff int64) (int, error) {
+	var deleted int64
+	err := s.write("delete grants", func(tx *transaction) error {
+		deleted = 0
+		for _, id := range ids {
+			n, err := tx.exec("DELETE FROM grants WHERE id = $2 AND "+deadGrant, cutoff, id)
+			if err != nil {
+				return err
+			}
+			deleted += n
+		}
+		return nil
+	})
+	return int(deleted), err
+}
+
+// deleteInSteps deletes the rows of a table that a condition on $1 names, at most
+// batch at a time, or counts them.
+func (s *Store) deleteInSteps(ctx context.Context, c admin.Cleanup, table, key, condition string, args ...any) (int, error) {
+	if c.DryRun {
+		var n int
+		err := s.reader.QueryRowContext(ctx, "SELECT count(*) FROM "+table+" WHERE "+condition, args...).Scan(&n)
+		return n, err
+	}
+	query := fmt.Sprintf("DELETE FROM %s WHERE %s IN (SELECT %s FROM %s WHERE %s LIMIT %d)", table, key, key, table, condition, c.Batch)
+	total := 0
+	for ctx.Err() == nil {
+		var n int64
+		err := s.write("delete from "+table, func(tx *transaction) (err error) {
+			n, err = tx.exec(query, args...)
+			return err
+		})
+		total += int(n)
+		if err != nil || n < int64(c.Batch) {
+			return total, err
+		}
+	}
+	return total, ctx.Err()
+}

@@ -1,0 +1,140 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/admin"
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+const selectUser = `
+SELECT id, username, COALESCE(email, ''), epoch, enabled, state, password_hash, created_at, updated_at
+  FROM users WHERE deleted_at = 0`
+
+func scanUser(row scanner) (oauth.User, error) {
+	var u oauth.User
+	err := row.Scan(&u.ID, &u.Username, &u.Email, &u.Epoch, &u.Enabled, &u.State, &u.PasswordHash, micro{&u.CreatedAt}, micro{&u.UpdatedAt})
+	return u, err
+}
+
+func (s *Store) userBy(condition, key string) (oauth.User, error) {
+	var u oauth.User
+	err := s.row(selectUser+condition, func(row scanner) (err error) {
+		u, err = scanUser(row)
+		return err
+	}, key)
+	if err != nil {
+		return oauth.User{}, wrap("read user", err)
+	}
+	return u, nil
+}
+
+// User implements admin.Store.
+func (s *Store) User(_ context.Context, username string) (oauth.User, error) {
+	return s.userBy(" AND username = $1", username)
+}
+
+// UserByLogin implements password.Users.
+func (s *Store) UserByLogin(_ context.Context, login string) (oauth.User, error) {
+	u, err := s.userBy(" AND username = $1", login)
+	if errors.Is(err, oauth.ErrNotFound) {
+		return s.userBy(" AND email = $1", login)
+	}
+	return u, err
+}
+
+// Users implements admin.Store.
+func (s *Store) Users(ctx context.Context) ([]oauth.User, error) {
+	list := []oauth.User{}
+	err := s.rows(ctx, selectUser+" ORDER BY username", func(row scanner) error {
+		u, err := scanUser(row)
+		list = append(list, u)
+		return err
+	})
+	if err != nil {
+		return nil, wrap("list users", err)
+	}
+	return list, nil
+}
+
+// CreateUser implements admin.Store.
+func (s *Store) CreateUser(_ context.Context, u oauth.User, e oauth.Event) error {
+	return s.write("create user", func(tx *transaction) error {
+		now := s.clock()
+		err := tx.execOne(oauth.ErrExists, `
+INSERT INTO users (id, username, email, epoch, enabled, state, password_hash, created_at, updated_at, deleted_at)
+VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $7, 0)
+ON CONFLICT DO NOTHING`,
+			u.ID, u.Username, sql.NullString{String: u.Email, Valid: u.Email != ""}, flag(u.Enabled), string(u.State), u.PasswordHash, toMicro(now))
+		if err != nil {
+			return err
+		}
+		return tx.insertEvent(e, now)
+	})
+}
+
+// changeUser runs an update of one user, and records the event.
+func (s *Store) changeUser(what, id string, e oauth.Event, change func(tx *transaction, now time.Time) error) error {
+	return s.write(what, func(tx *transaction) error {
+		if err := tx.mustExist(admin.GrantFilter{Subject: id}); err != nil {
+			return err
+		}
+		now := s.clock()
+		if err := change(tx, now); err != nil {
+			return err
+		}
+		return tx.insertEvent(e, now)
+	})
+}
+
+// SetUserState implements admin.Store.
+func (s *Store) SetUserState(_ context.Context, id string, enabled bool, state oauth.SubjectState, e oauth.Event) error {
+	return s.changeUser("set user state", id, e, func(tx *transaction, now time.Time) error {
+		_, err := tx.exec("UPDATE users SET enabled = $1, state = $2, updated_at = $3 WHERE id = $4", flag(enabled), string(state), toMicro(now), id)
+		if err != nil {
+			return err
+		}
+		return tx.touchOwned(id, now)
+	})
+}
+
+// touchOwned raises the version of the clients that a user owns.
+func (t *transaction) touchOwned(id string, now time.Time) error {
+	_, err := t.exec("UPDATE clients SET version = version + 1, updated_at = $1 WHERE owner = $2 AND deleted_at = 0", toMicro(now), id)
+	return err
+}
+
+// SetPassword implements admin.Store.
+func (s *Store) SetPassword(_ context.Context, id, hash string, endGrants bool, e oauth.Event) error {
+	return s.changeUser("set password", id, e, func(tx *transaction, now time.Time) error {
+		_, err := tx.exec("UPDATE users SET password_hash = $1, epoch = epoch + $2, updated_at = $3 WHERE id = $4", hash, flag(endGrants), toMicro(now), id)
+		return err
+	})
+}
+
+// ReplacePasswordHash implements password.Users.
+func (s *Store) ReplacePasswordHash(_ context.Context, userID, old, hash string) error {
+	return s.write("replace password hash", func(tx *transaction) error {
+		_, err := tx.exec("UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3", hash, userID, old)
+		return err
+	})
+}
+
+// DeleteUser implements admin.Store.
+func (s *Store) DeleteUser(_ context.Context, id string, e oauth.Event) error {
+	return s.changeUser("delete user", id, e, func(tx *transaction, now time.Time) error {
+		_, err := tx.exec(`
+UPDATE users SET username = NULL, email = NULL, password_hash = '', epoch = epoch + 1, enabled = 0, deleted_at = $1, updated_at = $1
+ WHERE id = $2`, toMicro(now), id)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.revokeAll(admin.GrantFilter{Subject: id}, "user_deleted", now); err != nil {
+			return err
+		}
+		return tx.touchOwned(id, now)
+	})
+}
