@@ -1,0 +1,28 @@
+# The versions of the tools that are not part of the program.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
+
+.PHONY: build test lint bench setup
+
+# One static binary, no cgo.
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/counterfoil ./cmd/counterfoil
+
+# Everything, under the race detector. Installs what it needs on Debian.
+test: setup
+	CGO_ENABLED=1 go test -race ./...
+
+# The race detector needs a C compiler.
+setup:
+	@command -v gcc >/dev/null || { \
+	  SUDO=; [ "$$(id -u)" = 0 ] || SUDO=sudo; \
+	  $$SUDO apt-get update -q && $$SUDO apt-get install -y -q --no-install-recommends gcc libc6-dev; }
+
+lint:
+	@files=$$(go run $(GOFUMPT) -l .); [ -z "$$files" ] || { echo "gofumpt would change:"; echo "$$files"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+# What docs/benchmarks.md explains.
+bench:
+	go test -run '^$$' -bench . -benchtime 2s ./internal/...

@@ -1,0 +1,141 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/mail"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+// maxEmailLength is the longest e-mail address in bytes (RFC 5321 section 4.5.3.1).
+const maxEmailLength = 254
+
+// subjectStates are the states that an operator may set.
+var subjectStates = []oauth.SubjectState{oauth.SubjectActive, oauth.SubjectLocked, oauth.SubjectReset}
+
+// CreateUser adds an enabled, active user to the local directory. The e-mail
+// address may be empty.
+func (o *Operator) CreateUser(ctx context.Context, username, email string, password oauth.Secret) (oauth.User, error) {
+	if !isName(username) {
+		return oauth.User{}, usage("a username has 1 to %d bytes of UTF-8 and no control characters", maxNameLength)
+	}
+	if email != "" && !isEmail(email) {
+		return oauth.User{}, usage("%q is not an e-mail address", email)
+	}
+	hash, err := o.hash(ctx, "password", password)
+	if err != nil {
+		return oauth.User{}, err
+	}
+	id, err := uuid.NewV7FromReader(o.Rand)
+	if err != nil {
+		return oauth.User{}, fmt.Errorf("make user id: %w", err)
+	}
+	subject := oauth.Subject{ID: id.String(), Username: username, Enabled: true, State: oauth.SubjectActive}
+	e := o.event("user_created")
+	e.Subject = subject.ID
+	err = o.Store.CreateUser(ctx, oauth.User{Subject: subject, Email: email, PasswordHash: hash}, e)
+	if err != nil {
+		return oauth.User{}, o.whichExists(ctx, err, username, email)
+	}
+	return o.User(ctx, username)
+}
+
+// whichExists tells a username that is taken from an e-mail address that is.
+func (o *Operator) whichExists(ctx context.Context, err error, username, email string) error {
+	if !errors.Is(err, oauth.ErrExists) || email == "" {
+		return outcome(err, "create user", "user "+username)
+	}
+	if _, missing := o.Store.User(ctx, username); errors.Is(missing, oauth.ErrNotFound) {
+		return outcome(err, "create user", "user with the e-mail address "+email)
+	}
+	return outcome(err, "create user", "user "+username)
+}
+
+// isEmail reports whether an address is plausible: one bare address (RFC 5322).
+func isEmail(s string) bool {
+	address, err := mail.ParseAddress(s)
+	return err == nil && address.Address == s && len(s) <= maxEmailLength && isName(s)
+}
+
+// User returns a user, by username.
+func (o *Operator) User(ctx context.Context, username string) (oauth.User, error) {
+	u, err := o.Store.User(ctx, username)
+	return u, outcome(err, "read user", "user "+username)
+}
+
+// Users returns all users, by username.
+func (o *Operator) Users(ctx context.Context) ([]oauth.User, error) {
+	users, err := o.Store.Users(ctx)
+	return users, outcome(err, "list users", "user")
+}
+
+// EnableUser lets a user log in, and the user's clients and grants go on.
+func (o *Operator) EnableUser(ctx context.Context, username string) (oauth.User, error) {
+	return o.setUser(ctx, username, "user_enabled", func(u *oauth.User) { u.Enabled = true })
+}
+
+// DisableUser stops a user, and the user's clients and grants, until it is enabled again.
+func (o *Operator) DisableUser(ctx context.Context, username string) (oauth.User, error) {
+	return o.setUser(ctx, username, "user_disabled", func(u *oauth.User) { u.Enabled = false })
+}
+
+// SetUserState sets the state of a user's account. Any but active stops the user
+// as disabling does.
+func (o *Operator) SetUserState(ctx context.Context, username string, state oauth.SubjectState) (oauth.User, error) {
+	if !slices.Contains(subjectStates, state) {
+		return oauth.User{}, usage("there is no state %q; there are active, locked and reset", string(state))
+	}
+	return o.setUser(ctx, username, "user_state_set", func(u *oauth.User) { u.State = state })
+}
+
+func (o *Operator) setUser(ctx context.Context, username, act string, change func(*oauth.User)) (oauth.User, error) {
+	u, err := o.User(ctx, username)
+	if err != nil {
+		return oauth.User{}, err
+	}
+	change(&u)
+	e := o.event(act)
+	e.Subject, e.Detail = u.ID, "state "+string(u.State)
+	if err := o.Store.SetUserState(ctx, u.ID, u.Enabled, u.State, e); err != nil {
+		return oauth.User{}, outcome(err, "set user state", "user "+username)
+	}
+	return o.User(ctx, username)
+}
+
+// SetPassword sets a user's password and ends the user's grants, unless KeepGrants says otherwise.
+func (o *Operator) SetPassword(ctx context.Context, username string, password oauth.Secret) (oauth.User, error) {
+	u, err := o.User(ctx, username)
+	if err != nil {
+		return oauth.User{}, err
+	}
+	hash, err := o.hash(ctx, "password", password)
+	if err != nil {
+		return oauth.User{}, err
+	}
+	e := o.event("password_set")
+	e.Subject = u.ID
+	if err := o.Store.SetPassword(ctx, u.ID, hash, !o.KeepGrants, e); err != nil {
+		return oauth.User{}, outcome(err, "set password", "user "+username)
+	}
+	return o.User(ctx, username)
+}
+
+// DeleteUser removes a user, ends the user's grants, and returns how many were active.
+func (o *Operator) DeleteUser(ctx context.Context, username string) (int, error) {
+	u, err := o.User(ctx, username)
+	if err != nil {
+		return 0, err
+	}
+	ended, err := o.activeGrants(ctx, GrantFilter{Subject: u.ID})
+	if err != nil {
+		return 0, err
+	}
+	e := o.event("user_deleted")
+	e.Subject, e.Detail = u.ID, username
+	return ended, outcome(o.Store.DeleteUser(ctx, u.ID, e), "delete user", "user "+username)
+}

@@ -1,0 +1,48 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Shown is a setting as it is in force, for people.
+type Shown struct {
+	Setting string `json:"setting"`
+	Value   string `json:"value"` // [redacted] for a secret; empty: not set
+	Source  string `json:"source"`
+}
+
+// Show lists the settings in force, `config` first, without secrets.
+func (c *Config) Show() []Shown {
+	shown := []Shown{{Setting: configName, Value: c.file, Source: c.fileOrigin()}}
+	for i := range settings {
+		s := &settings[i]
+		shown = append(shown, Shown{Setting: s.name, Value: s.value(c).String(), Source: c.Origin(s.name)})
+	}
+	return shown
+}
+
+// Markdown is the table of all settings for the documentation.
+func Markdown() string {
+	var b strings.Builder
+	b.WriteString("| setting | default | |\n|---|---|---|\n")
+	for _, s := range Settings() {
+		_, _ = fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.Name, orNone(s.Default), s.Help+also(s.Name))
+	}
+	return b.String()
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// also names the other way to give a secret.
+func also(name string) string {
+	if s, _ := lookUp(name); s == nil || !s.secret {
+		return ""
+	}
+	return fmt.Sprintf(". Secret: as `%s%s` or `%s` the path of its file; as a flag always the path", name, fileSuffix, EnvironmentName(name+fileSuffix))
+}

@@ -1,0 +1,101 @@
+package endpoint
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+// metadata holds the two documents about the authorization server, which say the
+// same to different readers.
+type metadata struct{ standardJSON, oroCommerceJSON []byte }
+
+// standardDocument is RFC 8414 section 2. It lists only what exists.
+type standardDocument struct {
+	Issuer                            string   `json:"issuer"`
+	TokenEndpoint                     string   `json:"token_endpoint"`
+	JWKSURI                           string   `json:"jwks_uri"`
+	UserinfoEndpoint                  string   `json:"userinfo_endpoint"`
+	ResponseTypesSupported            []string `json:"response_types_supported"` // required, even where there is none
+	GrantTypesSupported               []string `json:"grant_types_supported"`
+	TokenEndpointAuthMethodsSupported []string `json:"token_endpoint_auth_methods_supported"`
+}
+
+// oroCommerceDocument is OroCommerce's, in its order. Its issuer is not an address
+// that answers, there as here.
+type oroCommerceDocument struct {
+	Issuer                 string   `json:"issuer"`
+	TokenEndpoint          string   `json:"token_endpoint"`
+	ResponseTypesSupported []string `json:"response_types_supported"`
+	GrantTypesSupported    []string `json:"grant_types_supported"`
+}
+
+// oroServer is the path below the well-known one, and below the issuer.
+const oroServer = "oauth2-server"
+
+func newMetadata(issuer string) (*metadata, error) {
+	base := strings.TrimSuffix(issuer, "/")
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(standardDocument{
+		Issuer:                            issuer,
+		TokenEndpoint:                     base + "/oauth2/token",
+		JWKSURI:                           base + "/oauth2/jwks",
+		UserinfoEndpoint:                  base + "/oauth2/userinfo",
+		ResponseTypesSupported:            []string{},
+		GrantTypesSupported:               oauth.GrantTypes(),
+		TokenEndpointAuthMethodsSupported: []string{"client_secret_basic", "client_secret_post", "none"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	oro, err := json.Marshal(oroCommerceDocument{
+		Issuer:                 base + "/" + oroServer,
+		TokenEndpoint:          base + "/oauth2-token",
+		ResponseTypesSupported: []string{},
+		GrantTypesSupported:    slices.Sorted(slices.Values(oauth.GrantTypes())), // OroCommerce's order, as it happens
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &metadata{b.Bytes(), bytes.ReplaceAll(oro, []byte("/"), []byte(`\/`))}, nil
+}
+
+func (m *metadata) standard(w *response, _ *http.Request) error {
+	publish(w, m.standardJSON)
+	return nil
+}
+
+func (m *metadata) oroCommerce(w *response, r *http.Request) error {
+	if r.PathValue("path") != oroServer {
+		return oauth.ErrNotFound404
+	}
+	publish(w, m.oroCommerceJSON)
+	return nil
+}
+
+// jwks is the JWK set (RFC 7517 section 5) to check access tokens with.
+func (e *endpoint) jwks(w *response, _ *http.Request) error {
+	publish(w, e.JWKS())
+	return nil
+}
+
+// publish writes public data. A key is published for longer than the five minutes
+// before it signs.
+func publish(w *response, document []byte) {
+	h := w.Header()
+	h["Access-Control-Allow-Origin"] = anyOrigin
+	h["Cache-Control"] = publicFor300
+	w.send(http.StatusOK, jsonType, document)
+}
+
+// refuseInPlainText is how OroCommerce tells that there is no such server.
+func refuseInPlainText(w *response, _ *http.Request, refusal *oauth.Refusal) {
+	w.Header()["Cache-Control"] = noCachePrivate
+	w.send(status(refusal), plainText, []byte("The OAuth server not found."))
+}

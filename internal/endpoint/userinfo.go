@@ -1,0 +1,69 @@
+package endpoint
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+// userinfo is a protected resource (RFC 6750): whom the access token stands for.
+func (e *endpoint) userinfo(w *response, r *http.Request) error {
+	shareWithAllowed(e.origins, w, r)
+	authorization, err := single(r.Header, "Authorization")
+	if err != nil {
+		return err
+	}
+	token, given := bearerToken(authorization)
+	if !given {
+		return oauth.ErrAccessTokenMissing
+	}
+	info, err := e.Server.AccessToken(r.Context(), oauth.Secret(token))
+	if err != nil {
+		return err
+	}
+	w.clientID, w.grantID = info.ClientID, info.GrantID
+	b := append(make([]byte, 0, 256), `{"sub":`...)
+	b = appendString(b, info.Subject)
+	b = append(b, `,"client_id":`...)
+	b = appendString(b, info.ClientID)
+	b = append(b, `,"scope":`...)
+	b = appendString(b, info.Scope.String())
+	b = append(b, `,"grant_id":`...)
+	b = appendString(b, info.GrantID)
+	w.Header()["Cache-Control"] = noStore
+	w.send(http.StatusOK, jsonType, append(b, '}'))
+	return nil
+}
+
+// bearerToken takes the token out of an Authorization header (RFC 6750 section
+// 2.1). As at OroCommerce's API, the case of the scheme matters and the number of
+// spaces does not.
+func bearerToken(authorization string) (string, bool) {
+	rest, ok := strings.CutPrefix(authorization, "Bearer")
+	token := strings.TrimLeft(rest, " \t")
+	return token, ok && token != "" && token != rest
+}
+
+// refuseAccess writes the refusals of a protected resource (RFC 6750 section 3).
+func refuseAccess(w *response, _ *http.Request, refusal *oauth.Refusal) {
+	h := w.Header()
+	h["Cache-Control"] = noStore
+	code := status(refusal)
+	if refusal.Code == "invalid_token" || refusal.Code == "" {
+		code = http.StatusUnauthorized
+	}
+	if code == http.StatusServiceUnavailable {
+		writeError(w, code, refusal)
+		return
+	}
+	if refusal.Code == "" { // nothing was presented: nothing to say about it
+		h["Www-Authenticate"] = []string{`Bearer realm="counterfoil"`}
+		w.WriteHeader(code)
+		return
+	}
+	h["Www-Authenticate"] = []string{
+		`Bearer realm="counterfoil", error="` + refusal.Code + `", error_description="` + refusal.Description + `"`,
+	}
+	writeError(w, code, refusal)
+}

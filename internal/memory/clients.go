@@ -1,0 +1,102 @@
+package memory
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+// Client implements oauth.Store.
+func (s *Store) Client(_ context.Context, id string) (oauth.Client, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.clients[id]
+	if c == nil {
+		return oauth.Client{}, oauth.ErrNotFound
+	}
+	return s.showClient(c), nil
+}
+
+// Clients implements admin.Store.
+func (s *Store) Clients(context.Context) ([]oauth.Client, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]oauth.Client, 0, len(s.clients))
+	for _, c := range s.clients {
+		all = append(all, s.showClient(c))
+	}
+	slices.SortFunc(all, func(a, b oauth.Client) int { return strings.Compare(a.ID, b.ID) })
+	return all, nil
+}
+
+// showClient shows a client with its live secrets and whether its owner is blocked.
+func (s *Store) showClient(c *oauth.Client) oauth.Client {
+	shown, now := copyClient(c), s.now()
+	shown.Secrets = slices.DeleteFunc(shown.Secrets, func(secret oauth.ClientSecret) bool {
+		return !secret.ExpiresAt.IsZero() && !now.Before(secret.ExpiresAt)
+	})
+	owner := s.users[c.Owner]
+	shown.OwnerBlocked = c.Owner != "" && (owner == nil || owner.Blocked() != nil)
+	return shown
+}
+
+// CreateClient implements admin.Store.
+func (s *Store) CreateClient(_ context.Context, c oauth.Client, e oauth.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.clients[c.ID] != nil {
+		return oauth.ErrExists
+	}
+	created := copyClient(&c)
+	created.CreatedAt = s.now()
+	s.putClient(&created)
+	s.record(e)
+	return nil
+}
+
+// UpdateClient implements admin.Store.
+func (s *Store) UpdateClient(_ context.Context, c oauth.Client, e oauth.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	present := s.clients[c.ID]
+	switch {
+	case present == nil:
+		return oauth.ErrNotFound
+	case present.Version != c.Version:
+		return oauth.ErrConflict
+	}
+	changed := copyClient(&c)
+	changed.CreatedAt = present.CreatedAt
+	s.putClient(&changed)
+	s.record(e)
+	return nil
+}
+
+// putClient writes a client under a new version.
+func (s *Store) putClient(c *oauth.Client) {
+	c.UpdatedAt = s.now()
+	c.OwnerBlocked = false // computed where it is shown
+	s.raiseVersion(c)
+	s.clients[c.ID] = c
+}
+
+// raiseVersion gives a client a version that its ID never had.
+func (s *Store) raiseVersion(c *oauth.Client) {
+	s.versions[c.ID]++
+	c.Version = s.versions[c.ID]
+}
+
+// DeleteClient implements admin.Store. Its last version is kept for ever.
+func (s *Store) DeleteClient(_ context.Context, id string, e oauth.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.clients[id] == nil {
+		return oauth.ErrNotFound
+	}
+	s.revokeAll(reasonClientDeleted, func(g *oauth.Grant) bool { return g.ClientID == id })
+	delete(s.clients, id)
+	s.record(e)
+	return nil
+}

@@ -1,0 +1,145 @@
+package memory
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+// CreateUser implements admin.Store. The ID of a deleted user stays taken.
+func (s *Store) CreateUser(_ context.Context, u oauth.User, e oauth.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.findUser(func(o *oauth.User) bool {
+		return o.ID == u.ID || o.Username == u.Username || o.Email != "" && o.Email == u.Email
+	})
+	if taken != nil || s.deleted[u.ID] {
+		return oauth.ErrExists
+	}
+	u.Epoch = 1
+	u.CreatedAt = s.now()
+	u.UpdatedAt = u.CreatedAt
+	s.users[u.ID] = &u
+	s.record(e)
+	return nil
+}
+
+// findUser returns the user that fits, or nil.
+func (s *Store) findUser(fit func(*oauth.User) bool) *oauth.User {
+	for _, u := range s.users {
+		if fit(u) {
+			return u
+		}
+	}
+	return nil
+}
+
+// User implements admin.Store.
+func (s *Store) User(_ context.Context, username string) (oauth.User, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.findUser(func(u *oauth.User) bool { return u.Username == username })
+	if u == nil {
+		return oauth.User{}, oauth.ErrNotFound
+	}
+	return *u, nil
+}
+
+// UserByLogin implements password.Users.
+func (s *Store) UserByLogin(_ context.Context, login string) (oauth.User, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.findUser(func(u *oauth.User) bool { return u.Username == login })
+	if u == nil && login != "" {
+		u = s.findUser(func(u *oauth.User) bool { return u.Email == login })
+	}
+	if u == nil {
+		return oauth.User{}, oauth.ErrNotFound
+	}
+	return *u, nil
+}
+
+// Users implements admin.Store.
+func (s *Store) Users(context.Context) ([]oauth.User, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]oauth.User, 0, len(s.users))
+	for _, u := range s.users {
+		all = append(all, *u)
+	}
+	slices.SortFunc(all, func(a, b oauth.User) int { return strings.Compare(a.Username, b.Username) })
+	return all, nil
+}
+
+// SetUserState implements admin.Store.
+func (s *Store) SetUserState(_ context.Context, id string, enabled bool, state oauth.SubjectState, e oauth.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.users[id]
+	if u == nil {
+		return oauth.ErrNotFound
+	}
+	s.setState(u, enabled, state)
+	s.record(e)
+	return nil
+}
+
+// setState changes the state of a user, and with it that of the clients the user owns.
+func (s *Store) setState(u *oauth.User, enabled bool, state oauth.SubjectState) {
+	u.Enabled, u.State = enabled, state
+	u.UpdatedAt = s.now()
+	s.raiseOwned(u.ID)
+}
+
+// raiseOwned raises the versions of the clients that a user owns.
+func (s *Store) raiseOwned(userID string) {
+	for _, c := range s.clients {
+		if c.Owner == userID {
+			s.raiseVersion(c)
+		}
+	}
+}
+
+// SetPassword implements admin.Store.
+func (s *Store) SetPassword(_ context.Context, id, hash string, endGrants bool, e oauth.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.users[id]
+	if u == nil {
+		return oauth.ErrNotFound
+	}
+	u.PasswordHash = hash
+	u.UpdatedAt = s.now()
+	if endGrants {
+		u.Epoch++
+	}
+	s.record(e)
+	return nil
+}
+
+// ReplacePasswordHash implements password.Users.
+func (s *Store) ReplacePasswordHash(_ context.Context, userID, old, hash string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u := s.users[userID]; u != nil && u.PasswordHash == old {
+		u.PasswordHash = hash
+	}
+	return nil
+}
+
+// DeleteUser implements admin.Store. The ID is remembered for ever.
+func (s *Store) DeleteUser(_ context.Context, id string, e oauth.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users[id] == nil {
+		return oauth.ErrNotFound
+	}
+	s.revokeAll(reasonUserDeleted, func(g *oauth.Grant) bool { return g.Subject == id })
+	s.raiseOwned(id)
+	delete(s.users, id)
+	s.deleted[id] = true
+	s.record(e)
+	return nil
+}
