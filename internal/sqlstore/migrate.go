@@ -40,7 +40,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 		if err = s.migrateOnce(ctx); err == nil {
 			return nil
 		}
-		if pending, again := s.pending(ctx); again != nil || pending == 0 && errors.Is(err, errNewer) {
+		if errors.Is(err, errNewer) || ctx.Err() != nil {
 			break
 		}
 	}
@@ -101,7 +101,7 @@ func (s *Store) Migrations(ctx context.Context) ([]Migration, error) {
 	return list, nil
 }
 
-// pending counts the steps that are missing.
+// pending counts the steps that are missing; less than none means a newer database.
 func (s *Store) pending(ctx context.Context) (int, error) {
 	files, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {

@@ -67,8 +67,11 @@ func (s *Store) Ready(ctx context.Context) error {
 	if err != nil {
 		return wrap("check database", err)
 	}
-	if pending > 0 {
+	switch {
+	case pending > 0:
 		return fmt.Errorf("the database needs %d migrations", pending)
+	case pending < 0:
+		return errNewer
 	}
 	return nil
 }

@@ -1,0 +1,269 @@
+package oauth_test
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/admin"
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+var errDisk = errors.New("the disk is on fire")
+
+// faults are the ways in which a step of the store can fail.
+var faults = []struct {
+	name  string
+	after bool
+	err   error
+}{
+	{"fails", false, errDisk},
+	{"unknown, did not happen", false, oauth.ErrOutcomeUnknown},
+	{"unknown, happened", true, oauth.ErrOutcomeUnknown},
+}
+
+// TestFaultsKeepSessions: whichever step of the store fails, and how, an honest
+// client gets its successor or a fault, never a refusal, and the same request sent
+// again succeeds with the one successor (I7, I12, rules 1 to 3).
+func TestFaultsKeepSessions(t *testing.T) {
+	t.Parallel()
+	for _, fault := range faults {
+		for _, retried := range []bool{false, true} {
+			for _, window := range []time.Duration{time.Minute, 0} {
+				if retried && window == 0 {
+					continue // there is no retry to speak of
+				}
+				for n := 1; n <= 6; n++ {
+					name := fmt.Sprintf("%s/retry %v/window %v/step %d", fault.name, retried, window, n)
+					t.Run(name, func(t *testing.T) {
+						t.Parallel()
+						r := newRig(t)
+						r.Settings.RetryWindow = &window
+						token := r.login().RefreshToken
+						var known oauth.Secret
+						if retried {
+							known = r.mustRefresh(token).RefreshToken
+						}
+						r.faulty.failNext(n, fault.after, fault.err)
+						response, err := r.refresh(token)
+						r.faulty.failNext(0, false, nil)
+						if err != nil && !isFault(err) {
+							t.Fatalf("the honest client was refused: %v", err)
+						}
+						switch {
+						case err == nil:
+							known = same(t, known, response.RefreshToken)
+						case window == 0 && fault.after:
+							return // strict one-time use: a lost commit may cost the session
+						default:
+							known = same(t, known, r.mustRefresh(token).RefreshToken)
+						}
+						r.mustRefresh(known)
+					})
+				}
+			}
+		}
+	}
+}
+
+// same checks that a successor is the known one, if one is known.
+func same(t *testing.T, known, successor oauth.Secret) oauth.Secret {
+	t.Helper()
+	if known != "" && known != successor {
+		t.Error("two successors")
+	}
+	return successor
+}
+
+// TestFaultsDuringReplay: the refusal of a replay is told only when the grant's end
+// is known to be durable (rules 2 and 4, I5).
+func TestFaultsDuringReplay(t *testing.T) {
+	t.Parallel()
+	for _, fault := range faults {
+		for n := 1; n <= 4; n++ {
+			if n == 1 && errors.Is(fault.err, oauth.ErrOutcomeUnknown) {
+				continue // the first step is a look, which has no such outcome
+			}
+			t.Run(fmt.Sprintf("%s/step %d", fault.name, n), func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t)
+				old := r.login().RefreshToken
+				token := r.mustRefresh(r.mustRefresh(r.mustRefresh(old).RefreshToken).RefreshToken).RefreshToken
+				r.faulty.failNext(n, fault.after, fault.err)
+				_, err := r.refresh(old)
+				r.faulty.failNext(0, false, nil)
+				if !isFault(err) && !errors.Is(err, oauth.ErrReplay) {
+					t.Fatalf("got %v, want a replay or a fault", err)
+				}
+				_, next := r.refresh(token)
+				if errors.Is(err, oauth.ErrReplay) && !errors.Is(next, oauth.ErrGrantRevoked) {
+					t.Errorf("the replay was told, but the grant lives: %v", next)
+				}
+			})
+		}
+	}
+}
+
+// TestRefusalIsRecordedFirst: the refusal of an authentic token that cannot be
+// recorded is a fault (rule 4); a forged one is refused all the same.
+func TestRefusalIsRecordedFirst(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	response := r.login()
+	views, err := r.memory.Grants(t.Context(), admin.GrantFilter{})
+	if err != nil || len(views) != 1 {
+		t.Fatal(len(views), err)
+	}
+	if err := r.memory.RevokeGrant(t.Context(), views[0].Grant.ID, "test", oauth.Event{}); err != nil {
+		t.Fatal(err)
+	}
+	r.faulty.failNext(2, false, errDisk)
+	if _, err := r.refresh(response.RefreshToken); !isFault(err) {
+		t.Errorf("unrecorded: got %v, want a fault", err)
+	}
+	if _, err := r.refresh(response.RefreshToken); !errors.Is(err, oauth.ErrGrantRevoked) {
+		t.Errorf("recorded: got %v, want that it is revoked", err)
+	}
+	r.faulty.failNext(1, false, errDisk)
+	if _, err := r.refresh("cfr_forged"); !errors.Is(err, oauth.ErrRefreshTokenMalformed) {
+		t.Errorf("forged: got %v, want a refusal without the store", err)
+	}
+}
+
+// TestFaultsAtLogin: no step that fails makes a right password wrong.
+func TestFaultsAtLogin(t *testing.T) {
+	t.Parallel()
+	for _, fault := range faults {
+		for n := 1; n <= 4; n++ {
+			t.Run(fmt.Sprintf("%s/step %d", fault.name, n), func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t)
+				r.faulty.failNext(n, fault.after, fault.err)
+				response, err := r.ask(oauth.OroCommerce, home, "grant_type", "password", "client_id", "public", "username", "user", "password", "right horse")
+				r.faulty.failNext(0, false, nil)
+				if err != nil && !isFault(err) {
+					t.Fatalf("refused: %v", err)
+				}
+				if err == nil {
+					r.mustRefresh(response.RefreshToken)
+				}
+				r.login()
+			})
+		}
+	}
+}
+
+// TestActsBetweenLookAndWrite: an administrator's act after the look and before the
+// write counts (I6, rule 8): the swap compares, and the decision is made again.
+func TestActsBetweenLookAndWrite(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		act  func(r *rig) error
+		want error
+	}{
+		"user disabled": {func(r *rig) error {
+			return r.memory.SetUserState(t.Context(), "id-of-user", false, oauth.SubjectActive, oauth.Event{})
+		}, oauth.ErrSubjectDisabled},
+		"user deleted": {func(r *rig) error { return r.memory.DeleteUser(t.Context(), "id-of-user", oauth.Event{}) }, oauth.ErrSubjectGone},
+		"password changed": {func(r *rig) error {
+			return r.memory.SetPassword(t.Context(), "id-of-user", "x", true, oauth.Event{})
+		}, oauth.ErrGrantRevoked},
+		"client deleted": {func(r *rig) error { return r.memory.DeleteClient(t.Context(), "public", oauth.Event{}) }, oauth.ErrClientUnauthenticated},
+		"client deactivated": {func(r *rig) error {
+			client, err := r.memory.Client(t.Context(), "public")
+			if err != nil {
+				return err
+			}
+			client.Active = false
+			return r.memory.UpdateClient(t.Context(), client, oauth.Event{})
+		}, oauth.ErrClientUnauthenticated},
+		"client changed": {func(r *rig) error {
+			client, err := r.memory.Client(t.Context(), "public")
+			if err != nil {
+				return err
+			}
+			return r.memory.UpdateClient(t.Context(), client, oauth.Event{})
+		}, nil},
+		"revoked": {func(r *rig) error {
+			_, err := r.memory.RevokeGrants(t.Context(), admin.GrantFilter{Subject: "id-of-user"}, "test", oauth.Event{})
+			return err
+		}, oauth.ErrGrantRevoked},
+	} {
+		for _, retried := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/retry %v", name, retried), func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t)
+				token := r.login().RefreshToken
+				if retried {
+					r.mustRefresh(token)
+				}
+				if _, err := r.refresh("cfr_"); !errors.Is(err, oauth.ErrRefreshTokenMalformed) { // now the client is remembered
+					t.Fatal(err)
+				}
+				r.faulty.beforeStep(2, func() { // 1: Grant, 2: SwapGrant or RetryGrant
+					if err := c.act(r); err != nil {
+						t.Error(err)
+					}
+				})
+				if _, err := r.refresh(token); !errors.Is(err, c.want) || (c.want == nil) != (err == nil) {
+					t.Errorf("got %v, want %v", err, c.want)
+				}
+			})
+		}
+	}
+}
+
+// TestSimultaneousRefreshes: at default settings all uses of a token at once get the
+// same successor; with a window of 0 they end the session, and one wins at most.
+func TestSimultaneousRefreshes(t *testing.T) {
+	t.Parallel()
+	for _, window := range []time.Duration{time.Minute, 0} {
+		t.Run(window.String(), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.Settings.RetryWindow = &window
+			token := r.login().RefreshToken
+			var mu sync.Mutex
+			successors, refused := map[oauth.Secret]int{}, 0
+			var working sync.WaitGroup
+			for range 64 {
+				working.Go(func() {
+					response, err := r.refresh(token)
+					mu.Lock()
+					defer mu.Unlock()
+					if err != nil {
+						refused++
+					} else {
+						successors[response.RefreshToken]++
+					}
+				})
+			}
+			working.Wait()
+			if window > 0 && (refused > 0 || len(successors) != 1) {
+				t.Errorf("%d successors, %d refused", len(successors), refused)
+			}
+			if window == 0 && (len(successors) > 1 || refused < 63) {
+				t.Errorf("%d successors, %d refused", len(successors), refused)
+			}
+		})
+	}
+}
+
+// TestRetryBudget: a spent budget refuses for a while and revokes nothing.
+func TestRetryBudget(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Settings.RetryBudget = 3
+	token := r.login().RefreshToken
+	next := r.mustRefresh(token).RefreshToken
+	for range 3 {
+		r.mustRefresh(token)
+	}
+	var refusal *oauth.Refusal
+	if _, err := r.refresh(token); !errors.Is(err, oauth.ErrRetryBudgetSpent) || !errors.As(err, &refusal) || refusal.RetryAfter <= 0 {
+		t.Errorf("got %v, want a spent budget with a time to come again", err)
+	}
+	r.mustRefresh(next)
+}

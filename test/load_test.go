@@ -1,0 +1,192 @@
+package test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// BenchmarkRefresh loads the real server, on SQLite with full durability, with 64
+// clients that refresh one after the other, each over a connection of its own. It
+// reports the CPU time that the server spends on a refresh, beside the cost of one
+// bare signature of the same algorithm, measured in the same run.
+func BenchmarkRefresh(b *testing.B) {
+	for _, alg := range []string{"RS256", "ES256", "EdDSA"} {
+		b.Run(alg, func(b *testing.B) { loadRefresh(b, alg) })
+	}
+}
+
+func loadRefresh(b *testing.B, alg string) {
+	const clients = 64
+	p := newLoadProgram(b, "SIGNING_ALG="+alg, "LOG_LEVEL=info")
+	bare := bareSignature(b, alg)
+	share := make([]int, clients)
+	for i := range b.N {
+		share[i%clients]++
+	}
+	before := serverCPU(b, p.server.Process.Pid)
+	b.ResetTimer()
+	var working sync.WaitGroup
+	for i, n := range share {
+		working.Go(func() { p.refreshRepeatedly(b, p.held[i], n) })
+	}
+	working.Wait()
+	b.StopTimer()
+	cpu := (serverCPU(b, p.server.Process.Pid) - before) / time.Duration(b.N)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "refreshes/s")
+	b.ReportMetric(float64(cpu.Nanoseconds())/1000, "server-cpu-µs")
+	b.ReportMetric(float64(bare.Nanoseconds())/1000, "bare-signature-µs")
+	b.ReportMetric(float64(cpu)/float64(bare), "cpu/signature")
+}
+
+// loaded is a running server with a session for each client.
+type loaded struct {
+	*program
+	client client
+	held   []string
+}
+
+func newLoadProgram(b *testing.B, settings ...string) *loaded {
+	b.Helper()
+	l := &loaded{program: newProgram(b, settings...)}
+	l.client = l.createClient()
+	l.createUser("user", "right horse staple")
+	l.start()
+	for range 64 {
+		answer, err := l.login(l.client, "user", "right horse staple")
+		if err != nil || answer.Status != http.StatusOK {
+			b.Fatalf("login: %+v, %v", answer, err)
+		}
+		l.held = append(l.held, answer.RefreshToken)
+	}
+	l.secrets = nil // nobody searches for them here, and they would grow without end
+	return l
+}
+
+// refreshRepeatedly refreshes n times over one connection, with as little work as
+// possible: the server shall have the machine.
+func (l *loaded) refreshRepeatedly(b *testing.B, token string, n int) {
+	conn, err := net.Dial("tcp", l.address)
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	answers := bufio.NewReaderSize(conn, 8192)
+	for range n {
+		body := `{"grant_type":"refresh_token","client_id":"` + l.client.ID + `","client_secret":"` + l.client.Secret + `","refresh_token":"` + token + `"}`
+		_, err := fmt.Fprintf(conn, "POST /oauth2-token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", l.address, len(body), body)
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		if token, err = readRefreshToken(answers); err != nil {
+			b.Error(err)
+			return
+		}
+	}
+}
+
+// readRefreshToken reads an answer and returns the refresh token in it.
+func readRefreshToken(r *bufio.Reader) (string, error) {
+	status, err := r.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	length := 0
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return "", err
+		}
+		if line == "\r\n" {
+			break
+		}
+		if value, ok := strings.CutPrefix(line, "Content-Length: "); ok {
+			length, _ = strconv.Atoi(strings.TrimSpace(value))
+		}
+	}
+	body := make([]byte, length)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return "", err
+	}
+	_, rest, ok := bytes.Cut(body, []byte(`"refresh_token":"`))
+	if !ok || !strings.Contains(status, " 200 ") {
+		return "", fmt.Errorf("%s%s", status, body)
+	}
+	token, _, _ := bytes.Cut(rest, []byte(`"`))
+	return string(token), nil
+}
+
+// serverCPU is the CPU time a process has used so far.
+func serverCPU(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+2:]))
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * (time.Second / 100)
+}
+
+// bareSignature is the time of one signature with Go's own crypto.
+func bareSignature(b *testing.B, alg string) time.Duration {
+	b.Helper()
+	digest := make([]byte, 32)
+	var sign func() error
+	switch alg {
+	case "RS256":
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sign = func() error { _, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, digest); return err }
+	case "ES256":
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sign = func() error { _, _, err := ecdsa.Sign(rand.Reader, key, digest); return err }
+	default:
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sign = func() error { ed25519.Sign(key, digest); return nil }
+	}
+	const rounds = 1000
+	before := ownCPU(b)
+	for range rounds {
+		if err := sign(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return (ownCPU(b) - before) / rounds
+}
+
+func ownCPU(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
