@@ -151,7 +151,7 @@ ON CONFLICT (id) DO UPDATE SET name = $3, version = clients.version + 1, public 
 func (s *Store) UpdateClient(_ context.Context, c oauth.Client, e oauth.Event) error {
 	return s.write("update client", func(tx *transaction) error {
 		now := s.clock()
-		if err := tx.mustExist(admin.GrantFilter{ClientID: c.ID}); err != nil {
+		if err := tx.exists(clientExists, c.ID); err != nil {
 			return err
 		}
 		err := tx.execOne(oauth.ErrConflict, `

@@ -59,8 +59,8 @@ func (s *Store) RecordLoginFailure(_ context.Context, k oauth.LoginKeys, userID 
 		if err != nil || lockAfter <= 0 || account < lockAfter {
 			return err
 		}
-		_, err = tx.exec("UPDATE users SET state = 'locked', updated_at = $1 WHERE id = $2 AND state = 'active' AND deleted_at = 0", toMicro(now), userID)
-		if err != nil {
+		locked, err := tx.exec("UPDATE users SET state = 'locked', updated_at = $1 WHERE id = $2 AND state = 'active' AND deleted_at = 0", toMicro(now), userID)
+		if err != nil || locked == 0 {
 			return err
 		}
 		return tx.touchOwned(userID, now)
@@ -130,7 +130,7 @@ ON CONFLICT (key) DO UPDATE SET count = $3, last_at = $4
 }
 
 func (s *Store) cleanFailures(ctx context.Context, c admin.Cleanup) (int, error) {
-	now := s.clock()
+	now := s.clock().Add(-c.DeadFor)
 	return s.deleteInSteps(ctx, c, "event_failures", "key", "last_at <= CASE WHEN kind = 'source' THEN $1 ELSE $2 END",
 		toMicro(now.Add(-memory(kindSource))), toMicro(now.Add(-memory(kindPair))))
 }

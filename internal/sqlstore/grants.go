@@ -260,18 +260,26 @@ func (s *Store) RevokeGrants(_ context.Context, f admin.GrantFilter, reason stri
 	return int(revoked), err
 }
 
+// What can be asked for by exists.
+const (
+	grantExists  = "SELECT 1 FROM grants WHERE public_id = $1"
+	userExists   = "SELECT 1 FROM users WHERE id = $1 AND deleted_at = 0"
+	clientExists = "SELECT 1 FROM clients WHERE id = $1 AND deleted_at = 0"
+)
+
+// exists returns oauth.ErrNotFound unless a query finds the key.
+func (t *transaction) exists(query, key string) error {
+	var one int
+	return t.row(query, func(row scanner) error { return row.Scan(&one) }, key)
+}
+
 // mustExist checks that what a filter names is there.
 func (t *transaction) mustExist(f admin.GrantFilter) error {
-	for _, named := range []struct{ key, query string }{
-		{f.PublicID, "SELECT 1 FROM grants WHERE public_id = $1"},
-		{f.Subject, "SELECT 1 FROM users WHERE id = $1 AND deleted_at = 0"},
-		{f.ClientID, "SELECT 1 FROM clients WHERE id = $1 AND deleted_at = 0"},
-	} {
+	for _, named := range []struct{ key, query string }{{f.PublicID, grantExists}, {f.Subject, userExists}, {f.ClientID, clientExists}} {
 		if named.key == "" {
 			continue
 		}
-		var one int
-		if err := t.row(named.query, func(row scanner) error { return row.Scan(&one) }, named.key); err != nil {
+		if err := t.exists(named.query, named.key); err != nil {
 			return err
 		}
 	}

@@ -18,7 +18,7 @@ func (s *Store) SigningKeys(ctx context.Context) ([]signing.Key, int64, error) {
 SELECT r.revision, COALESCE(k.id, ''), COALESCE(k.alg, ''), COALESCE(k.master_key_id, 0), k.sealed,
        COALESCE(k.published_at, 0), COALESCE(k.active_at, 0), COALESCE(k.retired_at, 0), COALESCE(k.expires_at, 0)
   FROM signing_revision r LEFT JOIN signing_keys k ON 1 = 1
- ORDER BY k.position`, func(row scanner) error {
+ ORDER BY k.published_at, k.position`, func(row scanner) error {
 		var k signing.Key
 		err := row.Scan(&revision, &k.ID, &k.Alg, &k.MasterKeyID, &k.Sealed,
 			micro{&k.PublishedAt}, micro{&k.ActiveAt}, micro{&k.RetiredAt}, micro{&k.ExpiresAt})
@@ -47,7 +47,7 @@ func (s *Store) ReplaceSigningKeys(_ context.Context, revision int64, keys []sig
 			_, err := tx.exec(`
 INSERT INTO signing_keys (id, position, alg, master_key_id, sealed, published_at, active_at, retired_at, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-				k.ID, i, k.Alg, k.MasterKeyID, k.Sealed, toMicro(k.PublishedAt), toMicro(k.ActiveAt), toMicro(k.RetiredAt), toMicro(k.ExpiresAt))
+				k.ID, i, k.Alg, k.MasterKeyID, append([]byte{}, k.Sealed...), toMicro(k.PublishedAt), toMicro(k.ActiveAt), toMicro(k.RetiredAt), toMicro(k.ExpiresAt))
 			if err != nil {
 				return err
 			}

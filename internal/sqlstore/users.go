@@ -79,7 +79,7 @@ ON CONFLICT DO NOTHING`,
 // changeUser runs an update of one user, and records the event.
 func (s *Store) changeUser(what, id string, e oauth.Event, change func(tx *transaction, now time.Time) error) error {
 	return s.write(what, func(tx *transaction) error {
-		if err := tx.mustExist(admin.GrantFilter{Subject: id}); err != nil {
+		if err := tx.exists(userExists, id); err != nil {
 			return err
 		}
 		now := s.clock()
