@@ -10,8 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite" // and the driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // errBadConn makes database/sql close a connection.
@@ -36,11 +38,31 @@ func OpenSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	if s.reader, err = openSQLite(path, 2*runtime.GOMAXPROCS(0)); err != nil {
 		return nil, errors.Join(err, s.writer.Close())
 	}
-	if err := errors.Join(s.writer.PingContext(ctx), s.reader.PingContext(ctx)); err != nil {
+	if err := errors.Join(connect(ctx, s.writer), connect(ctx, s.reader)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), s.writer.Close(), s.reader.Close())
 	}
 	s.begin()
 	return s, nil
+}
+
+// connect makes the first connection of a pool. Processes that turn a new file into
+// one with a write-ahead log at the same time get SQLITE_BUSY at once, whatever the
+// timeout says: so they try again.
+func connect(ctx context.Context, db *sql.DB) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for tries := 500; ; tries-- {
+		err := db.PingContext(ctx)
+		var failure *sqlite.Error
+		if !errors.As(err, &failure) || failure.Code()&0xFF != sqlite3.SQLITE_BUSY || tries == 0 {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // openSQLite opens a pool of connections that stay open.
