@@ -101,7 +101,8 @@ func wantError(t *testing.T, err, kind error, text string) {
 type recorder struct {
 	admin.Store
 	events    []oauth.Event
-	conflicts int // so many updates meet somebody else's
+	written   oauth.Client // by the last update
+	conflicts int          // so many updates meet somebody else's
 }
 
 func (r *recorder) CreateClient(ctx context.Context, c oauth.Client, e oauth.Event) error {
@@ -121,7 +122,7 @@ func (r *recorder) UpdateClient(ctx context.Context, c oauth.Client, e oauth.Eve
 			return err
 		}
 	}
-	r.events = append(r.events, e)
+	r.events, r.written = append(r.events, e), c
 	return r.Store.UpdateClient(ctx, c, e)
 }
 

@@ -1,6 +1,9 @@
 package admin_test
 
 import (
+	"bytes"
+	"crypto/rand"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,6 +31,15 @@ func TestCreateClientGeneratesIDAndSecret(t *testing.T) {
 		if want := b.Keys().HashClientSecret(secret); !c.Active || len(c.Secrets) != 1 || c.Secrets[0].Hash != want {
 			t.Fatalf("got client %+v, want it active with the secret %s", c, want)
 		}
+	}
+}
+
+func TestGeneratedIDBeginsWithNoDash(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.Rand = io.MultiReader(bytes.NewReader(bytes.Repeat([]byte{0xF8}, 24)), rand.Reader) // reads as "-Pj4…"
+	if c := b.client(t, oauth.Client{Name: "x"}); strings.HasPrefix(c.ID, "-") {
+		t.Errorf("got %q, which a command line takes for a flag", c.ID)
 	}
 }
 
@@ -168,6 +180,7 @@ func TestDeactivateAndActivateClient(t *testing.T) {
 func TestRotateClientSecret(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
+	r := b.record()
 	first := b.client(t, oauth.Client{ID: "shop", Name: "Shop"}).Secrets[0].Hash
 	rotate := func(overlap time.Duration) []oauth.ClientSecret {
 		t.Helper()
@@ -185,8 +198,8 @@ func TestRotateClientSecret(t *testing.T) {
 	if len(third) != 3 || third[1].Hash != second[0].Hash || !third[1].ExpiresAt.Equal(b.clock.Add(2*time.Hour)) || !third[2].ExpiresAt.Equal(b.clock.Add(time.Hour)) {
 		t.Errorf("got %+v, want ends in two hours and, as before, in one", third)
 	}
-	if last := rotate(0); len(last) != 1 {
-		t.Errorf("got %+v, want the old secrets gone", last)
+	if rotate(0); len(r.written.Secrets) != 1 {
+		t.Errorf("got %+v, want the old secrets gone", r.written.Secrets)
 	}
 }
 

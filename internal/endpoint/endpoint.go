@@ -179,5 +179,5 @@ func (e *endpoint) identify(w *response) error {
 // plain reports whether a path has the one spelling we answer to. The mux would
 // redirect others, and a redirect of a POST with a password is not wanted.
 func plain(u *url.URL) bool {
-	return strings.HasPrefix(u.Path, "/") && u.RawPath == "" && (u.Path == path.Clean(u.Path))
+	return strings.HasPrefix(u.Path, "/") && u.RawPath == "" && u.Path == path.Clean(u.Path)
 }

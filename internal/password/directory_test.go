@@ -164,7 +164,7 @@ func TestDecoys(t *testing.T) {
 		return hashes
 	}
 	twos := func() (n int) {
-		for i := range 64 {
+		for i := range 32 {
 			if cost(fmt.Sprint("stranger", i), "s3cret") == 2 { // the user's password, but not his name
 				n++
 			}
@@ -172,23 +172,23 @@ func TestDecoys(t *testing.T) {
 		return n
 	}
 	if n := twos(); n != 0 {
-		t.Errorf("%d of 64 strangers cost two hashes before any user was seen; want 0", n)
+		t.Errorf("%d of 32 strangers cost two hashes before any user was seen; want 0", n)
 	}
 	users.add("jane", stored)
 	for range 20 {
 		cost("jane", "wrong")
 	}
 	first, second := twos(), twos()
-	if first == 0 || first > 16 || first != second {
-		t.Errorf("%d, then %d of 64 strangers cost what the one user does; want a few, and the same", first, second)
+	if first == 0 || first > 12 || first != second {
+		t.Errorf("%d, then %d of 32 strangers cost what the one user does; want a few, and the same", first, second)
 	}
 	for i := range 200 {
 		name := fmt.Sprint("user", i)
 		users.add(name, stored)
 		d.decoys.see("id-"+name, mustParse(t, stored))
 	}
-	if n := twos(); n != 64 {
-		t.Errorf("%d of 64 strangers cost what all users do; want 64", n)
+	if n := twos(); n != 32 {
+		t.Errorf("%d of 32 strangers cost what all users do; want 32", n)
 	}
 }
 

@@ -42,8 +42,9 @@ func (s stored) decoy() stored {
 //	$2y$13$…                                   bcrypt, cost 4 to 16; $2a$ and $2b$ too
 //	$symfony-sha512$i=5000$salt$hash           see FormatSymfonySHA512
 //
-// Each hash has one spelling. What is cut, padded or out of its limits is an error,
-// so that no damage can make a hash easier to match.
+// Each hash has one spelling; what is padded or out of its limits is an error, so
+// that no damage makes a hash easier to match. A cut argon2 hash may be well-formed,
+// but fits nothing: its length is part of what is hashed (RFC 9106 section 3.2).
 func parse(hash string) (stored, error) {
 	if len(hash) > maxHashLength {
 		return stored{}, errMalformed

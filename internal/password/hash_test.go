@@ -66,6 +66,7 @@ func TestVerify(t *testing.T) {
 		{"argon2id", phpArgon2id, staple, true},
 		{"argon2id, another password", phpArgon2id, "correct horse battery stapl", false},
 		{"argon2id, empty", phpArgon2id, "", false},
+		{"argon2id, cut", phpArgon2id[:len(phpArgon2id)-3], staple, false},
 		{"argon2id, 3 lanes", phpArgon2id3, staple, true},
 		{"argon2i", phpArgon2i, staple, true},
 		{"argon2id of libsodium", sodium, staple, true},
@@ -96,7 +97,7 @@ func TestVerifyMalformed(t *testing.T) {
 	h := newHasher(t, 1, 1, rand.Reader)
 	for _, hash := range []string{
 		"", "$", "plain", staple, "$1$abcdefgh$abcdefghijklmnopqrstuv", "$hmac-sha256$1$AAAA", "$argon2d" + strings.TrimPrefix(phpArgon2i, "$argon2i"),
-		"x" + phpArgon2id, strings.TrimPrefix(phpArgon2id, "$"), phpArgon2id + "$", phpArgon2id + "\n", phpArgon2id[:len(phpArgon2id)-1], phpArgon2id + "=",
+		"x" + phpArgon2id, strings.TrimPrefix(phpArgon2id, "$"), phpArgon2id + "$", phpArgon2id + "\n", phpArgon2id + "=",
 		strings.Replace(phpArgon2id, "v=19", "v=16", 1), strings.Replace(phpArgon2id, "$v=19", "", 1),
 		strings.Replace(phpArgon2id, "m=8192", "m=08192", 1), strings.Replace(phpArgon2id, "m=8192,", "", 1),
 		strings.Replace(phpArgon2id, "t=1", "t=0", 1), strings.Replace(phpArgon2id, "p=1", "p=0", 1), strings.Replace(phpArgon2id, "p=1", "p=257", 1),
@@ -108,6 +109,7 @@ func TestVerifyMalformed(t *testing.T) {
 		phpBcrypt[:59], phpBcrypt + "a", strings.Replace(phpBcrypt, "$2y$", "$2x$", 1), strings.Replace(phpBcrypt, "$2y$", "$2$", 1),
 		strings.Replace(phpBcrypt, "$04$", "$03$", 1), strings.Replace(phpBcrypt, "$04$", "$17$", 1), strings.Replace(phpBcrypt, "$04$", "$31$", 1),
 		strings.Replace(phpBcrypt, "$04$", "$+4$", 1), strings.Replace(phpBcrypt, "546I", "54\n6", 1), strings.Replace(phpBcrypt, "546I", "54$6", 1),
+		phpBcrypt[:58] + "=q", phpBcrypt[:58] + "\nq",
 		symfonyHash, FormatSymfonySHA512(symfonySalt, ""), FormatSymfonySHA512(symfonySalt, symfonyHash[:86]),
 		FormatSymfonySHA512(symfonySalt, symfonyHash+"="), FormatSymfonySHA512(symfonySalt, symfonyHash[:80]+"\n"+symfonyHash[80:]),
 		FormatSymfonySHA512(symfonySalt, "AAAA"), strings.Replace(FormatSymfonySHA512(symfonySalt, symfonyHash), "i=5000", "i=1", 1),
@@ -170,6 +172,7 @@ func TestHashLength(t *testing.T) {
 
 func TestOutdated(t *testing.T) {
 	t.Parallel()
+	encode := base64.RawStdEncoding.EncodeToString
 	for _, made := range []Params{{7168, 1, 1}, {8192, 1, 1}, {7168, 2, 1}, {7168, 1, 2}} {
 		maker, err := NewHasher(made, 1, 1, rand.Reader)
 		if err != nil {
@@ -180,10 +183,29 @@ func TestOutdated(t *testing.T) {
 			t.Errorf("Verify of %+v with %+v: fits %v, outdated %v, error %v; want true, %v, nil", made, cheap, ok, outdated, err, want)
 		}
 	}
-	short := base64.RawStdEncoding.EncodeToString(xargon2.IDKey([]byte(staple), []byte("12345678"), 1, 7168, 1, 32))
-	ok, outdated, err := newHasher(t, 1, 1, rand.Reader).Verify(t.Context(), "$argon2id$v=19$m=7168,t=1,p=1$MTIzNDU2Nzg$"+short, staple)
-	if !ok || !outdated || err != nil {
-		t.Errorf("Verify with a salt of 8 bytes: fits %v, outdated %v, error %v; want true, true, nil", ok, outdated, err)
+	for name, hash := range map[string]string{
+		"a salt of 8 bytes": "$argon2id$v=19$m=7168,t=1,p=1$MTIzNDU2Nzg$" + encode(xargon2.IDKey([]byte(staple), []byte("12345678"), 1, 7168, 1, 32)),
+		"a key of 16 bytes": "$argon2id$v=19$m=7168,t=1,p=1$MTIzNDU2NzgxMjM0NTY3OA$" + encode(xargon2.IDKey([]byte(staple), []byte("1234567812345678"), 1, 7168, 1, 16)),
+		"argon2i":           "$argon2i$v=19$m=7168,t=1,p=1$MTIzNDU2NzgxMjM0NTY3OA$" + encode(xargon2.Key([]byte(staple), []byte("1234567812345678"), 1, 7168, 1, 32)),
+	} {
+		ok, outdated, err := newHasher(t, 1, 1, rand.Reader).Verify(t.Context(), hash, staple)
+		if !ok || !outdated || err != nil {
+			t.Errorf("Verify of %s: fits %v, outdated %v, error %v; want true, true, nil", name, ok, outdated, err)
+		}
+	}
+}
+
+// One that is too long costs no more than the longest.
+func TestVerifyReadsNoMoreThanTheLongest(t *testing.T) {
+	t.Parallel()
+	var read int
+	long := stored{match: func(password string) (bool, error) {
+		read = len(password)
+		return true, nil
+	}}
+	ok, err := newHasher(t, 1, 1, rand.Reader).verify(t.Context(), long, oauth.Secret(strings.Repeat("x", 1<<20)), false)
+	if ok || err != nil || read != maxLength {
+		t.Errorf("a password of a megabyte: fits %v, error %v, %d bytes hashed; want false, nil, %d", ok, err, read, maxLength)
 	}
 }
 
@@ -260,6 +282,9 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("parse took %q", hash)
 		}
 		for _, other := range []string{hash + "\n", hash + "=", hash + "$", hash[:len(hash)-1], "x" + hash, strings.ToUpper(hash)} {
+			if len(other) < len(hash) && strings.HasPrefix(hash, "$argon2") {
+				continue // may be a shorter hash of its own
+			}
 			if _, err := parse(other); err == nil {
 				t.Fatalf("parse took %q and %q", hash, other)
 			}

@@ -13,7 +13,7 @@ import (
 const (
 	minCharacters = 8  // NIST SP 800-63B section 5.1.1.1
 	minScore      = 3  // of zxcvbn's 0 to 4: safe against guessing at a slow hash
-	maxEstimated  = 64 // bytes that zxcvbn sees: its time grows faster than the length
+	maxEstimated  = 32 // bytes that zxcvbn sees, 0.1 s at worst: its time grows faster than the length
 	maxInputs     = 16
 )
 

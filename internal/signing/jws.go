@@ -2,13 +2,12 @@ package signing
 
 import (
 	"encoding/base64"
-	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 
-	"github.com/go-jose/go-jose/v4/json" // member names exactly, and each once
+	"github.com/go-jose/go-jose/v4/json" // takes member names exactly, and each once
 )
 
 // The limits of what Verify looks at.
@@ -33,10 +32,10 @@ var encoding = base64.RawURLEncoding.Strict()
 // header is the JOSE header (RFC 7515 section 4), members in OroCommerce's order.
 // What else a token says about where to find a key is not looked at.
 type header struct {
-	Type     string             `json:"typ,omitempty"`
-	Alg      string             `json:"alg"`
-	KeyID    string             `json:"kid"`
-	Critical stdjson.RawMessage `json:"crit,omitempty"`
+	Type     string          `json:"typ,omitempty"`
+	Alg      string          `json:"alg"`
+	KeyID    string          `json:"kid"`
+	Critical json.RawMessage `json:"crit,omitempty"`
 }
 
 // header returns the encoded header and the dot after it.
@@ -48,7 +47,7 @@ func (k *openKey) header(typ string) (string, error) {
 }
 
 func (k *openKey) encodeHeader(typ string) (string, error) {
-	text, err := stdjson.Marshal(header{Type: typ, Alg: k.alg, KeyID: k.id})
+	text, err := json.Marshal(header{Type: typ, Alg: k.alg, KeyID: k.id})
 	if err != nil {
 		return "", fmt.Errorf("encode header: %w", err)
 	}
@@ -143,4 +142,3 @@ func decode(text string) ([]byte, error) {
 	}
 	return raw, nil
 }
-

@@ -4,7 +4,6 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -22,7 +21,7 @@ type openKey struct {
 	id, alg string
 	private crypto.Signer
 	public  crypto.PublicKey
-	jwk     json.RawMessage   // public members only (RFC 7517)
+	jwk     []byte            // public members only (RFC 7517)
 	headers map[string]string // by `typ`: see header
 }
 

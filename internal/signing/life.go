@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/counterfoil/counterfoil/internal/oauth"
 )
 
 // How long the steps of a key's life take.
@@ -69,6 +67,11 @@ type Rotation struct {
 	ActiveID     string    `json:"active_kid"`    // signs from At on
 	At           time.Time `json:"active_at"`     // later than now: the rotation is scheduled
 	NextID       string    `json:"next_kid"`      // what the next rotation will make active
+}
+
+// String says it in a line, for people.
+func (r Rotation) String() string {
+	return fmt.Sprintf("%s: %s takes over from %s at %s", r.Alg, r.ActiveID, r.RetiredID, r.At.Format(time.RFC3339))
 }
 
 // living returns a copy of the keys without the expired ones.
@@ -209,11 +212,7 @@ type ImportOptions struct {
 // gives way to one that shall wait: it never signed anything.
 func addImported(keys []Key, k Key, o ImportOptions, at time.Time) ([]Key, error) {
 	keys = slices.Clone(keys)
-	if slices.ContainsFunc(keys, func(known Key) bool { return known.ID == k.ID }) {
-		return nil, fmt.Errorf("signing key %s: %w", k.ID, oauth.ErrExists)
-	}
-	at = publishTime(keys, k.Alg, at)
-	k.PublishedAt = at
+	k.PublishedAt = publishTime(keys, k.Alg, at)
 	if !o.Activate {
 		if i := waiting(keys, k.Alg); i >= 0 {
 			keys = slices.Delete(keys, i, i+1)

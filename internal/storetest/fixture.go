@@ -45,6 +45,7 @@ func stored(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 type fixture struct {
 	*testing.T
 	Store
+	open  Opener
 	clock *clock
 
 	alice, bob oauth.User
@@ -61,7 +62,7 @@ const (
 // newFixture opens a store and fills it.
 func newFixture(t *testing.T, open Opener) *fixture {
 	c := &clock{now: time.Date(2026, 3, 29, 1, 30, 0, 123_456_789, time.FixedZone("", 5400))}
-	f := &fixture{T: t, Store: open(t, c.Now), clock: c}
+	f := &fixture{T: t, Store: open(t, c.Now), open: open, clock: c}
 	f.alice, f.bob = f.createUser("alice"), f.createUser("bob")
 	f.web, f.app = f.createClient("web"), f.createClient("app")
 	for _, pair := range []struct {
@@ -77,6 +78,14 @@ func newFixture(t *testing.T, open Opener) *fixture {
 	return f
 }
 
+// again runs a part of a case on a store of its own.
+func (f *fixture) again(name string, run func(*fixture)) {
+	f.Run(name, func(t *testing.T) {
+		t.Parallel()
+		run(newFixture(t, f.open))
+	})
+}
+
 // must fails the test where a step that has to succeed does not.
 func (f *fixture) must(err error, step string) {
 	f.Helper()
@@ -90,6 +99,18 @@ func (f *fixture) wantError(got, want error, step string) {
 	f.Helper()
 	if !errors.Is(got, want) {
 		f.Errorf("%s: got error %v, want %q", step, got, want)
+	}
+}
+
+// outcome checks that a write which returned nil has happened, and one that failed
+// has not, unless it says that it does not know.
+func (f *fixture) outcome(err error, happened bool, step string) {
+	f.Helper()
+	switch {
+	case err == nil && !happened:
+		f.Errorf("%s: it returned nil and did not happen", step)
+	case err != nil && !errors.Is(err, oauth.ErrOutcomeUnknown) && happened:
+		f.Errorf("%s: it returned %v and happened", step, err)
 	}
 }
 
@@ -144,9 +165,10 @@ func (f *fixture) client(id string) oauth.Client {
 
 // newGrant is a grant to be made; its name makes the identifiers.
 func newGrant(name string, u oauth.User, c oauth.Client) oauth.NewGrant {
+	id := hashOf("id", name)
 	return oauth.NewGrant{
 		Grant: oauth.Grant{
-			ID: oauth.GrantID(hashOf("id", name)[:16]), PublicID: "public " + name, Version: 1,
+			ID: oauth.GrantID(id[:16]), PublicID: "public " + name, Version: 1,
 			ClientID: c.ID, Subject: u.ID, SubjectEpoch: u.Epoch, Scope: oauth.Scope{"read"}, AMR: []string{"pwd"},
 			Status: oauth.GrantActive, CurrentHash: hashOf("secret", name), KeyID: 1,
 		},

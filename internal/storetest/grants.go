@@ -86,6 +86,7 @@ func grantTimesAtCreation(f *fixture) {
 		{name: "idle shorter", idle: time.Hour, absolute: 2 * time.Hour, wantIdle: time.Hour, wantAbsolute: 2 * time.Hour},
 		{name: "idle longer", idle: 2 * time.Hour, absolute: time.Hour, wantIdle: time.Hour, wantAbsolute: time.Hour},
 		{name: "no absolute end", idle: time.Hour, wantIdle: time.Hour, wantNever: true},
+		{name: "no absolute end, times given", idle: time.Hour, wantIdle: time.Hour, wantNever: true, callerHadTime: true},
 		{name: "times given", idle: time.Hour, absolute: 2 * time.Hour, wantIdle: time.Hour, wantAbsolute: 2 * time.Hour, callerHadTime: true},
 	} {
 		n := newGrant(c.name, f.bob, f.app)
@@ -168,7 +169,7 @@ func createEvent(f *fixture) {
 
 // supersede uses the older of two grants again: the younger one is idle longest then.
 func supersede(f *fixture) {
-	f.rotate(f.sibling)
+	f.sibling = f.rotate(f.sibling)
 	f.clock.advance(time.Minute)
 	before := f.look()
 	n := newGrant("third", f.alice, f.web)
@@ -190,20 +191,30 @@ func supersede(f *fixture) {
 	f.onlyChanged(before, "create the fifth of three grants", n.Grant, f.sibling)
 	f.wantRevoked(f.sibling, "superseded")
 
-	n = newGrant("sixth", f.alice, f.web)
+	f.revoke(n.Grant)
+	before = f.look()
+	n = newGrant("in place of the revoked fifth", f.alice, f.web)
+	n.MaxGrants = 3
+	f.must(f.CreateGrant(f.Context(), n), "create a grant in place of a revoked one")
+	f.onlyChanged(before, "create a grant in place of a revoked one", n.Grant)
+
+	n = newGrant("without a limit", f.alice, f.web)
 	before = f.look()
 	f.must(f.CreateGrant(f.Context(), n), "create a grant without a limit")
 	f.onlyChanged(before, "create a grant without a limit", n.Grant)
 }
 
-// wantRevoked checks that a grant was revoked just now, and is the same in all else.
-func (f *fixture) wantRevoked(g oauth.Grant, reason string) {
+// wantRevoked checks that a grant was revoked just now, and else is what it was.
+func (f *fixture) wantRevoked(was oauth.Grant, reason string) {
 	f.Helper()
-	got := f.read(g).Grant
-	want := got
-	want.Status, want.RevokedAt, want.RevokedReason = oauth.GrantRevoked, f.clock.stored(), reason
-	f.same(got, want, "grant "+g.PublicID+" as revoked for "+reason)
-	f.asStored("grant "+g.PublicID, grantTimes(got)...)
+	got := f.read(was).Grant
+	if got.Version <= was.Version {
+		f.Errorf("the version of %s was %d and is %d after its revocation, want it raised", was.PublicID, was.Version, got.Version)
+	}
+	was.Version = got.Version
+	was.Status, was.RevokedAt, was.RevokedReason = oauth.GrantRevoked, f.clock.stored(), reason
+	f.same(got, was, was.PublicID+" as revoked for "+reason)
+	f.asStored(was.PublicID, grantTimes(got)...)
 }
 
 func supersedeClockBack(f *fixture) {

@@ -43,7 +43,7 @@ func retryBudget(f *fixture) {
 }
 
 func retryConditions(f *fixture) {
-	eachCondition(f, func(f *fixture, d decision) error {
+	eachCondition(f, "retry", func(f *fixture, d decision) error {
 		return f.RetryGrant(f.Context(), &d.grant, d.clientVersion, 100)
 	})
 }

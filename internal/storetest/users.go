@@ -1,0 +1,249 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+var userCases = []testCase{
+	{"every field comes back", userFields},
+	{"users without an e-mail address", usersWithoutEmail},
+	{"what is taken", userTaken},
+	{"an ID is never used again", userIDForEver},
+	{"the list is by username", listUsers},
+	{"a login is a username, or else an e-mail address", userByLogin},
+	{"the state changes and nothing else", setUserState},
+	{"a new password", setPassword},
+	{"a new password that ends the grants", setPasswordEnding},
+	{"a password hash is replaced where it is the old one", replacePasswordHash},
+	{"deletion", deleteUser},
+	{"what does not exist", userUnknown},
+	{"a user's state is one of the owned clients", userOwnsClients},
+}
+
+func userFields(f *fixture) {
+	for _, state := range []oauth.SubjectState{oauth.SubjectActive, oauth.SubjectLocked, oauth.SubjectReset} {
+		want := oauth.User{
+			Subject: oauth.Subject{ID: "id " + string(state), Username: "Zoë \"z\" " + string(state), Enabled: state == oauth.SubjectActive, State: state},
+			Email:   "Zoë+" + string(state) + "@Example.com", PasswordHash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA",
+		}
+		given := want
+		given.CreatedAt, given.UpdatedAt = f.clock.Now().Add(-time.Hour), f.clock.Now().Add(-time.Hour)
+		before := f.look()
+		f.must(f.CreateUser(f.Context(), given, act("create "+want.ID)), "create user")
+		f.onlyChanged(before, "create user", want)
+		f.oneEvent("create "+want.ID, "create user")
+
+		got := f.user(want.Username)
+		want.Epoch, want.CreatedAt, want.UpdatedAt = got.Epoch, f.clock.stored(), f.clock.stored()
+		f.same(got, want, "user")
+		f.asStored("user", got.CreatedAt, got.UpdatedAt)
+		f.same(f.look().Users[want.Username], want, "user in the list")
+		byLogin, err := f.UserByLogin(f.Context(), want.Username)
+		f.must(err, "find user by login")
+		f.same(byLogin, want, "user by login")
+		if got.Epoch <= 0 {
+			f.Errorf("the epoch is %d, want more than 0", got.Epoch)
+		}
+	}
+}
+
+func usersWithoutEmail(f *fixture) {
+	for _, name := range []string{"one", "two"} {
+		u := oauth.User{Subject: oauth.Subject{ID: name, Username: name, Enabled: true, State: oauth.SubjectActive}}
+		f.must(f.CreateUser(f.Context(), u, act("")), "create a user without an e-mail address")
+		if got := f.user(name).Email; got != "" {
+			f.Errorf("the e-mail address is %q, want none", got)
+		}
+	}
+	_, err := f.UserByLogin(f.Context(), "")
+	f.wantError(err, oauth.ErrNotFound, "find a user by an empty login")
+}
+
+func userTaken(f *fixture) {
+	for _, c := range []struct {
+		what string
+		take func(*oauth.User)
+	}{
+		{"ID", func(u *oauth.User) { u.ID = f.alice.ID }},
+		{"username", func(u *oauth.User) { u.Username = "alice" }},
+		{"e-mail address", func(u *oauth.User) { u.Email = f.alice.Email }},
+	} {
+		u := oauth.User{Subject: oauth.Subject{ID: "new", Username: "new", Enabled: true, State: oauth.SubjectActive}, Email: "new@example.com"}
+		c.take(&u)
+		before := f.look()
+		f.wantError(f.CreateUser(f.Context(), u, act("create")), oauth.ErrExists, "create a user whose "+c.what+" is taken")
+		f.onlyChanged(before, "create a user whose "+c.what+" is taken")
+		f.noEvents("create", "create a user whose "+c.what+" is taken")
+	}
+}
+
+func userIDForEver(f *fixture) {
+	f.must(f.DeleteUser(f.Context(), f.alice.ID, act("")), "delete user")
+	another := f.alice
+	another.Username, another.Email = "another", "another@example.com"
+	before := f.look()
+	f.wantError(f.CreateUser(f.Context(), another, act("create")), oauth.ErrExists, "create a user with the ID of a deleted one")
+	f.onlyChanged(before, "create a user with the ID of a deleted one")
+
+	heir := f.alice
+	heir.ID = "another id"
+	f.must(f.CreateUser(f.Context(), heir, act("")), "create a user with name and e-mail address of a deleted one")
+	f.same(f.user("alice").ID, "another id", "ID of the user of that name")
+}
+
+func listUsers(f *fixture) {
+	for _, name := range []string{"Bob", "ä", "a b", "10", "9"} {
+		u := oauth.User{Subject: oauth.Subject{ID: "0 " + name, Username: name, Enabled: true, State: oauth.SubjectActive}}
+		f.must(f.CreateUser(f.Context(), u, act("")), "create user")
+	}
+	users, err := f.Users(f.Context())
+	f.must(err, "list users")
+	var got []string
+	for _, u := range users {
+		got = append(got, u.Username)
+	}
+	f.same(got, []string{"10", "9", "Bob", "a b", "alice", "bob", "ä"}, "users in the list")
+}
+
+func userByLogin(f *fixture) {
+	// Somebody took the e-mail address of alice for a username.
+	tricky := oauth.User{Subject: oauth.Subject{ID: "tricky", Username: f.alice.Email, Enabled: true, State: oauth.SubjectActive}}
+	find := func(login, want string) {
+		f.Helper()
+		u, err := f.UserByLogin(f.Context(), login)
+		f.must(err, "find "+login)
+		f.same(u.ID, want, "ID of the user found by "+login)
+	}
+	find("alice", f.alice.ID)
+	find("alice@example.com", f.alice.ID)
+	f.must(f.CreateUser(f.Context(), tricky, act("")), "create user")
+	find("alice@example.com", "tricky")
+	f.setState(f.bob, false, oauth.SubjectLocked)
+	find("bob@example.com", f.bob.ID)
+	f.must(f.DeleteUser(f.Context(), f.bob.ID, act("")), "delete user")
+	for _, login := range []string{"bob", "bob@example.com", "nobody", f.alice.ID, "Alice", "ALICE@example.com", "alice ", " alice", "alic%", "%"} {
+		_, err := f.UserByLogin(f.Context(), login)
+		f.wantError(err, oauth.ErrNotFound, "find "+login)
+	}
+	_, err := f.User(f.Context(), "bob")
+	f.wantError(err, oauth.ErrNotFound, "read a deleted user")
+	_, err = f.User(f.Context(), "alice@example.org")
+	f.wantError(err, oauth.ErrNotFound, "read a user by somebody's e-mail address")
+}
+
+func setUserState(f *fixture) {
+	for _, enabled := range []bool{false, true} {
+		for _, state := range []oauth.SubjectState{oauth.SubjectLocked, oauth.SubjectReset, oauth.SubjectActive} {
+			want := f.user("alice")
+			f.clock.advance(time.Second)
+			before := f.look()
+			requestID := "state " + string(state)
+			if enabled {
+				requestID += " enabled"
+			}
+			f.must(f.SetUserState(f.Context(), f.alice.ID, enabled, state, act(requestID)), "set state")
+			f.onlyChanged(before, "set state", want)
+			// The epoch stays: enabled again, the user goes on.
+			want.Enabled, want.State, want.UpdatedAt = enabled, state, f.clock.stored()
+			f.same(f.user("alice"), want, "user after a change of state")
+			f.oneEvent(requestID, "set state")
+		}
+	}
+}
+
+func setPassword(f *fixture) {
+	f.clock.advance(time.Second)
+	before := f.look()
+	f.must(f.SetPassword(f.Context(), f.alice.ID, "new", false, act("password")), "set password")
+	f.onlyChanged(before, "set password", f.alice)
+	want := f.alice
+	want.PasswordHash, want.UpdatedAt = "new", f.clock.stored()
+	f.same(f.user("alice"), want, "user with a new password")
+	f.oneEvent("password", "set password")
+}
+
+func setPasswordEnding(f *fixture) {
+	before := f.look()
+	f.must(f.SetPassword(f.Context(), f.alice.ID, "new", true, act("password")), "set password")
+	f.onlyChanged(before, "set password", f.alice, f.grant, f.sibling, before.Grants["public alice at app"])
+	want, got := f.alice, f.user("alice")
+	if got.Epoch <= want.Epoch {
+		f.Errorf("the epoch was %d and is %d, want it raised", want.Epoch, got.Epoch)
+	}
+	want.PasswordHash, want.Epoch, want.UpdatedAt = "new", got.Epoch, f.clock.stored()
+	f.same(got, want, "user with a new password")
+	f.oneEvent("password", "set password")
+	f.wantError(f.CreateGrant(f.Context(), newGrant("late", f.alice, f.web)), oauth.ErrConflict, "create a grant by the old password")
+	f.must(f.CreateGrant(f.Context(), newGrant("new", got, f.web)), "create a grant by the new password")
+}
+
+func replacePasswordHash(f *fixture) {
+	f.clock.advance(time.Second)
+	before := f.look()
+	f.must(f.ReplacePasswordHash(f.Context(), f.alice.ID, "not the hash", "new"), "replace another hash")
+	f.must(f.ReplacePasswordHash(f.Context(), f.alice.ID, "", "new"), "replace no hash")
+	f.must(f.ReplacePasswordHash(f.Context(), "nobody", f.alice.PasswordHash, "new"), "replace the hash of nobody")
+	f.onlyChanged(before, "replace another hash")
+	f.must(f.ReplacePasswordHash(f.Context(), f.alice.ID, f.alice.PasswordHash, "new"), "replace password hash")
+	f.onlyChanged(before, "replace password hash", f.alice)
+	want, got := f.alice, f.user("alice")
+	want.PasswordHash, want.UpdatedAt = "new", got.UpdatedAt
+	f.same(got, want, "user with a new hash")
+}
+
+func deleteUser(f *fixture) {
+	f.must(f.DeleteUser(f.Context(), f.alice.ID, act("delete")), "delete user")
+	_, err := f.User(f.Context(), "alice")
+	f.wantError(err, oauth.ErrNotFound, "read a deleted user")
+	if _, listed := f.look().Users["alice"]; listed {
+		f.Errorf("the deleted user is in the list")
+	}
+	f.oneEvent("delete", "delete user")
+}
+
+func userUnknown(f *fixture) {
+	f.must(f.DeleteUser(f.Context(), f.bob.ID, act("")), "delete user")
+	for _, id := range []string{"nobody", "", "alice", f.bob.ID} {
+		before := f.look()
+		f.wantError(f.SetUserState(f.Context(), id, false, oauth.SubjectLocked, act("change")), oauth.ErrNotFound, "set state of the ID "+id)
+		f.wantError(f.SetPassword(f.Context(), id, "new", true, act("change")), oauth.ErrNotFound, "set password of the ID "+id)
+		f.wantError(f.DeleteUser(f.Context(), id, act("change")), oauth.ErrNotFound, "delete the user of the ID "+id)
+		f.onlyChanged(before, "change a user that does not exist")
+		f.noEvents("change", "change a user that does not exist")
+	}
+}
+
+// userOwnsClients: a node that remembers a client of a blocked owner must notice.
+func userOwnsClients(f *fixture) {
+	owned := f.web
+	owned.Owner = f.bob.ID
+	f.must(f.UpdateClient(f.Context(), owned, act("")), "update client")
+	owned = f.client("web")
+	lock := oauth.LoginKeys{Pair: [16]byte{1}, Source: [16]byte{2}, Account: [16]byte{3}}
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"disable", func() error { return f.SetUserState(f.Context(), f.bob.ID, false, oauth.SubjectActive, act("")) }},
+		{"enable", func() error { return f.SetUserState(f.Context(), f.bob.ID, true, oauth.SubjectActive, act("")) }},
+		{"lock by failures", func() error { return f.RecordLoginFailure(f.Context(), lock, f.bob.ID, 1) }},
+		{"delete", func() error { return f.DeleteUser(f.Context(), f.bob.ID, act("")) }},
+	} {
+		before := f.look()
+		f.must(step.do(), step.name)
+		f.onlyChanged(before, step.name+" the owner of a client", owned, f.bob, before.Grants["public bob at web"], before.Grants["public bob at app"])
+		now := f.client("web")
+		if now.Version <= owned.Version {
+			f.Errorf("%s: the version of the owned client was %d and is %d, want it raised", step.name, owned.Version, now.Version)
+		}
+		if now.OwnerBlocked == (step.name == "enable") {
+			f.Errorf("%s: OwnerBlocked is %t", step.name, now.OwnerBlocked)
+		}
+		want := now
+		now.Version, now.OwnerBlocked, now.UpdatedAt = owned.Version, owned.OwnerBlocked, owned.UpdatedAt
+		f.sameClient(now, owned, step.name+": the rest of the owned client")
+		owned = want
+	}
+}
