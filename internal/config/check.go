@@ -84,7 +84,7 @@ func (c *Config) checkIssuer() error {
 	default:
 		return nil
 	}
-	if u != nil && u.User != nil {
+	if strings.Contains(c.Issuer, "@") {
 		return fmt.Errorf("issuer: %s", problem)
 	}
 	return fmt.Errorf("issuer is %q (%s): %s", c.Issuer, c.Origin("issuer"), problem)

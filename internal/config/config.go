@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/oauth"
+	"github.com/counterfoil/counterfoil/internal/password"
 )
 
 // Config has every setting, as the list in settings.go names and explains them.
@@ -33,7 +34,7 @@ type Config struct {
 	MasterKey                    oauth.Secret // lines of a master key file
 	MasterKeyFile                string       // where MasterKey is empty: its file; see MasterKeyPath
 	AuthorizationCodeLifetime    *time.Duration
-	PasswordHash                 PasswordHash
+	PasswordHash                 password.Params
 	MaxGrants                    int           // 0: no limit
 	EventRetention               time.Duration // 0: for ever
 	Lockout                      int           // 0: off
@@ -57,13 +58,6 @@ const (
 	Revoke = "revoke"
 	Keep   = "keep"
 )
-
-// PasswordHash are the parameters of argon2id (RFC 9106 section 3.1).
-type PasswordHash struct {
-	Memory  uint32 // KiB
-	Time    uint32 // passes
-	Threads uint32 // lanes
-}
 
 // MasterKeyPath is the file of the master keys, where MasterKey is empty.
 func (c *Config) MasterKeyPath() string {

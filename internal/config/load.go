@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/file"
@@ -95,13 +94,13 @@ func (g *given) set(v value) error {
 func (s *Sources) read(c *Config) (map[string]given, error) {
 	variables := s.variables()
 	fromEnvironment, wrong := readEnvironment(variables)
-	path, err := s.configFile(variables)
+	path, origin, err := s.configFile(variables)
 	if err != nil {
 		return nil, errors.Join(err, wrong)
 	}
+	c.file, c.origins[configName] = path, origin
 	values := map[string]given{}
 	if path != "" {
-		c.file = path
 		var wrongFile error
 		values, wrongFile = readFile(path)
 		wrong = errors.Join(wrongFile, wrong)
@@ -136,26 +135,23 @@ func (s *Sources) variables() map[string]string {
 	return all
 }
 
-// configFile is the file to read; a file that was named must exist.
-func (s *Sources) configFile(variables map[string]string) (string, error) {
-	path, named := s.flag(configName)
-	if !named {
-		path, named = variables[EnvironmentName(configName)]
-	}
-	if !named {
+// configFile is the file to read, and who named it; a file that was named must exist.
+func (s *Sources) configFile(variables map[string]string) (path, origin string, err error) {
+	origin = originDefault
+	if text, named := s.flag(configName); named {
+		path, origin = text, "flag --"+FlagName(configName)
+	} else if text, named := variables[EnvironmentName(configName)]; named {
+		path, origin = text, "environment "+EnvironmentName(configName)
+	} else if _, err := os.Stat(s.File); !errors.Is(err, fs.ErrNotExist) {
 		path = s.File
 	}
 	if path == "" {
-		return "", nil
+		return "", origin, nil
 	}
-	_, err := os.Stat(path)
-	switch {
-	case !named && errors.Is(err, fs.ErrNotExist):
-		return "", nil
-	case err != nil:
-		return "", fmt.Errorf("config: the file cannot be read: %w", err)
+	if _, err := os.Stat(path); err != nil {
+		return "", "", fmt.Errorf("config: the file cannot be read: %w", err)
 	}
-	return path, nil
+	return path, origin, nil
 }
 
 // foreign are variables that begin like ours and are not: Kubernetes makes them
@@ -263,7 +259,8 @@ func (c *Config) complete(variables map[string]string) error {
 		}
 		c.Data = data
 	}
-	if !set("issuer") {
+	if c.Issuer == "" {
+		delete(c.origins, "issuer")
 		c.Issuer = c.defaultIssuer()
 	}
 	if !set("password_concurrency") {
@@ -292,9 +289,4 @@ func defaultData(variables map[string]string) (string, error) {
 		return filepath.Join(home, ".local", "state", "counterfoil"), nil
 	}
 	return "", errors.New("data is not set, and there is no default: /var/lib/counterfoil cannot be written, and neither XDG_STATE_HOME nor HOME is an absolute path")
-}
-
-func writable(dir string) bool {
-	const writeAndSearch = 2 | 1 // W_OK | X_OK
-	return syscall.Access(dir, writeAndSearch) == nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/oauth"
+	"github.com/counterfoil/counterfoil/internal/password"
 )
 
 // value is a place in a Config that can be written and read as text.
@@ -204,33 +205,34 @@ func (v *prefixes) String() string {
 }
 func (v *prefixes) kind() string { return "list" }
 
-// passwordHash are argon2id's parameters, as in its encoded hashes.
-type passwordHash struct{ to *PasswordHash }
-
-// The bounds of argon2id's parameters: RFC 9106 section 3.1, and what a server can spare.
-const (
-	maxHashMemory  = 4 << 20 // KiB
-	maxHashTime    = 1000
-	maxHashThreads = 255
-)
+// passwordHash are argon2id's parameters, as in its encoded hashes. What is left
+// out keeps its default.
+type passwordHash struct{ to *password.Params }
 
 func (v *passwordHash) set(s string) error {
-	h := PasswordHash{Memory: 19456, Time: 2, Threads: 1}
+	h := password.DefaultParams()
 	items := strings.Split(s, ",")
 	if items[0] != "argon2id" {
 		return errHash
 	}
 	for _, item := range items[1:] {
 		name, number, _ := strings.Cut(item, "=")
-		to := map[string]*uint32{"m": &h.Memory, "t": &h.Time, "p": &h.Threads}[name]
 		n, err := strconv.ParseUint(number, 10, 32)
-		if to == nil || err != nil {
+		switch {
+		case err != nil:
+			return errHash
+		case name == "m":
+			h.MemoryKiB = uint32(n)
+		case name == "t":
+			h.Time = uint32(n)
+		case name == "p":
+			h.Threads = uint8(min(n, 255))
+		default:
 			return errHash
 		}
-		*to = uint32(n)
 	}
-	if h.Threads < 1 || h.Threads > maxHashThreads || h.Time < 1 || h.Time > maxHashTime || h.Memory < 8*h.Threads || h.Memory > maxHashMemory {
-		return fmt.Errorf("want m from 8p to %d (KiB), t from 1 to %d, p from 1 to %d", maxHashMemory, maxHashTime, maxHashThreads)
+	if err := h.Validate(); err != nil {
+		return err
 	}
 	*v.to = h
 	return nil
@@ -239,9 +241,9 @@ func (v *passwordHash) set(s string) error {
 var errHash = errors.New("want argon2id with memory in KiB, passes and threads, such as argon2id,m=19456,t=2,p=1")
 
 func (v *passwordHash) String() string {
-	return fmt.Sprintf("argon2id,m=%d,t=%d,p=%d", v.to.Memory, v.to.Time, v.to.Threads)
+	return fmt.Sprintf("argon2id,m=%d,t=%d,p=%d", v.to.MemoryKiB, v.to.Time, v.to.Threads)
 }
-func (v *passwordHash) kind() string { return "argon2id,m=…,t=…,p=…" }
+func (v *passwordHash) kind() string { return "text" }
 
 // secret is a secret itself, or the path of its file.
 type secret struct {

@@ -64,10 +64,10 @@ var (
 
 // statuses are the statuses of refusals that are about HTTP or time, by reason.
 var statuses = map[string]int{
-	oauth.ErrNotFound404.Reason:      http.StatusNotFound,
+	oauth.ErrPathUnknown.Reason:      http.StatusNotFound,
 	oauth.ErrMethodNotAllowed.Reason: http.StatusMethodNotAllowed,
 	oauth.ErrBodyTooLarge.Reason:     http.StatusRequestEntityTooLarge,
-	errURITooLong.Reason:             http.StatusRequestURITooLong,
+	oauth.ErrURITooLong.Reason:       http.StatusRequestURITooLong,
 	oauth.ErrMediaType.Reason:        http.StatusUnsupportedMediaType,
 	oauth.ErrThrottled.Reason:        http.StatusTooManyRequests,
 	oauth.ErrRetryBudgetSpent.Reason: http.StatusTooManyRequests,

@@ -41,9 +41,6 @@ type Observation struct {
 // maxURL is the longest request target in bytes.
 const maxURL = 8 << 10
 
-// errURITooLong: the request target is longer than maxURL (RFC 9110 section 15.5.15).
-var errURITooLong = &oauth.Refusal{Reason: "uri_too_long", Code: "invalid_request", Description: "The address is too long."}
-
 // handler is an endpoint: it parses, calls and writes, or returns why it did not.
 type handler func(w *response, r *http.Request) error
 
@@ -133,7 +130,7 @@ func (e *endpoint) handle(pattern string, rt route) {
 	})
 }
 
-func notFound(*response, *http.Request) error { return oauth.ErrNotFound404 }
+func notFound(*response, *http.Request) error { return oauth.ErrPathUnknown }
 
 func notAllowed(methods string) handler {
 	return func(w *response, _ *http.Request) error {
@@ -152,9 +149,9 @@ func (e *endpoint) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		w.fail(r, err)
 	case len(r.RequestURI) > maxURL:
-		w.fail(r, errURITooLong)
+		w.fail(r, oauth.ErrURITooLong)
 	case !plain(r.URL):
-		w.fail(r, oauth.ErrNotFound404)
+		w.fail(r, oauth.ErrPathUnknown)
 	default:
 		e.mux.ServeHTTP(w, r)
 	}

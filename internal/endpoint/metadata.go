@@ -73,7 +73,7 @@ func (m *metadata) standard(w *response, _ *http.Request) error {
 
 func (m *metadata) oroCommerce(w *response, r *http.Request) error {
 	if r.PathValue("path") != oroServer {
-		return oauth.ErrNotFound404
+		return oauth.ErrPathUnknown
 	}
 	publish(w, m.oroCommerceJSON)
 	return nil

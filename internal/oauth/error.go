@@ -72,7 +72,8 @@ const (
 var (
 	// The request (RFC 6749 sections 3.2 and 5.2).
 	ErrMethodNotAllowed      = &Refusal{Reason: "method_not_allowed", Code: "invalid_request", Description: "The method is not allowed here."}
-	ErrNotFound404           = &Refusal{Reason: "not_found", Code: "invalid_request", Description: "There is nothing at this address."}
+	ErrPathUnknown           = &Refusal{Reason: "not_found", Code: "invalid_request", Description: "There is nothing at this address."}
+	ErrURITooLong            = &Refusal{Reason: "uri_too_long", Code: "invalid_request", Description: "The address is too long."}
 	ErrBodyTooLarge          = &Refusal{Reason: "body_too_large", Code: "invalid_request", Description: "The request is too large."}
 	ErrBodyMalformed         = &Refusal{Reason: "body_malformed", Code: "invalid_request", Description: "The request body is malformed."}
 	ErrMediaType             = &Refusal{Reason: "media_type_unsupported", Code: "invalid_request", Description: "The Content-Type must be application/x-www-form-urlencoded or application/json."}

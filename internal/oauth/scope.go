@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"errors"
 	"slices"
 	"strings"
 )
@@ -9,11 +10,16 @@ import (
 // was said, an empty list that nothing is wanted.
 type Scope []string
 
+// maxScopeTokens bounds the work that a scope parameter can ask for.
+const maxScopeTokens = 256
+
 // ParseScope splits a scope parameter at its spaces and drops repetitions. It
 // never returns nil.
-func ParseScope(s string) Scope {
-	return dedupe(slices.DeleteFunc(strings.Split(s, " "), func(t string) bool { return t == "" }))
-}
+func ParseScope(s string) Scope { return dedupe(splitScope(s)) }
+
+func splitScope(s string) []string { return slices.DeleteFunc(strings.Split(s, " "), isEmpty) }
+
+func isEmpty(t string) bool { return t == "" }
 
 func dedupe(list []string) Scope {
 	scope := make(Scope, 0, len(list))
@@ -23,6 +29,14 @@ func dedupe(list []string) Scope {
 		}
 	}
 	return scope
+}
+
+// boundedScope drops repetitions from what a request asks for, unless that is too much.
+func boundedScope(list []string) (Scope, error) {
+	if len(list) > maxScopeTokens {
+		return nil, ErrScopeInvalid.Because(errors.New("too many tokens"))
+	}
+	return dedupe(list), nil
 }
 
 // String joins the tokens with spaces, as on the wire.
@@ -65,7 +79,7 @@ func (s Scope) within(list Scope) Scope {
 func accessScope(asked, granted Scope, p Policy) (Scope, error) {
 	if asked == nil {
 		// An empty token can only come from a JSON list; OroCommerce drops it here.
-		granted = slices.DeleteFunc(slices.Clone(granted), func(t string) bool { return t == "" })
+		granted = slices.DeleteFunc(slices.Clone(granted), isEmpty)
 		if p.AnyScope {
 			return granted, nil
 		}

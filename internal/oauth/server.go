@@ -139,7 +139,7 @@ func (s *Server) Token(ctx context.Context, t TokenRequest) (TokenResponse, erro
 	r := &request{TokenRequest: t, now: s.Now()}
 	response, err := s.token(ctx, r)
 	if err != nil {
-		s.note(r, err)
+		s.NoteRefusal(Event{RequestID: r.RequestID, ClientID: r.clientID(), GrantID: r.grantID, Source: r.Source}, err)
 		return TokenResponse{ClientID: r.clientID(), GrantID: r.grantID}, err
 	}
 	response.ClientID = r.client.ID
@@ -161,16 +161,15 @@ func (s *Server) token(ctx context.Context, r *request) (TokenResponse, error) {
 	return grant(s, ctx, r)
 }
 
-// note remembers a refusal for a while, so that it can be explained. That of an
-// authentic token was recorded for good where it was decided.
-func (s *Server) note(r *request, err error) {
+// NoteRefusal remembers a refusal for a while, so that it can be explained. That of
+// an authentic token was recorded for good where it was decided. The endpoint calls
+// it for requests that it refused before they got here.
+func (s *Server) NoteRefusal(e Event, err error) {
 	var refusal *Refusal
-	if !errors.As(err, &refusal) {
-		return
+	if errors.As(err, &refusal) {
+		e.Type, e.Reason = EventRefusal, refusal.Reason
+		s.Store.NoteRefusal(e)
 	}
-	s.Store.NoteRefusal(Event{
-		Type: EventRefusal, Reason: refusal.Reason, RequestID: r.RequestID, ClientID: r.clientID(), GrantID: r.grantID, Source: r.Source,
-	})
 }
 
 // clientID is the authenticated client's id, for logs: never what a stranger sent.
@@ -199,15 +198,15 @@ func (r *request) scope() (Scope, error) {
 	case p.Invalid || p.List != nil && r.Profile != OroCommerce:
 		return nil, ErrParameterInvalid.About("scope")
 	case p.List != nil:
-		return dedupe(p.List), nil
+		return boundedScope(p.List)
 	case p.Value == "" && r.Profile == Standard: // RFC 6749 section 3.1: without a value is omitted
 		return nil, nil
 	}
-	scope := ParseScope(p.Value)
-	if r.Profile == Standard && !scope.Valid() {
-		return nil, ErrScopeInvalid.About(scope.String())
+	scope, err := boundedScope(splitScope(p.Value))
+	if err == nil && r.Profile == Standard && !scope.Valid() {
+		return nil, ErrScopeInvalid.About(p.Value)
 	}
-	return scope, nil
+	return scope, err
 }
 
 // policy puts the client's settings over the server's.

@@ -141,6 +141,10 @@ func TestVerifyRefuses(t *testing.T) {
 	hmacInput := b64(header("HS256", kid(RS256), "")) + "." + b64("payload")
 	secret := hmac.New(sha256.New, r.view().active[RS256].jwk)
 	secret.Write([]byte(hmacInput))
+	esSignature, err := decode(es[2])
+	if err != nil {
+		t.Fatal(err)
+	}
 	digest := sha256.Sum256([]byte(es[0] + "." + es[1]))
 	asn1, err := ecdsa.SignASN1(rand.Reader, r.view().active[ES256].private.(*ecdsa.PrivateKey), digest[:])
 	if err != nil {
@@ -195,6 +199,8 @@ func TestVerifyRefuses(t *testing.T) {
 		{"another header", b64(header(EdDSA, kid(EdDSA), `,"x":1`)) + "." + part[1] + "." + part[2], errTokenSigned},
 		{"ES256 of zeros", es[0] + "." + es[1] + "." + b64(string(make([]byte, 64))), errTokenSigned},
 		{"ES256 in ASN.1", es[0] + "." + es[1] + "." + b64(string(asn1)), errTokenSigned},
+		{"ES256 with a zero before s", es[0] + "." + es[1] + "." + b64(string(esSignature[:32])+"\x00"+string(esSignature[32:])), errTokenSigned},
+		{"ES256 of 1 byte", es[0] + "." + es[1] + "." + b64("x"), errTokenSigned},
 		{"ES256 of 63 bytes", es[0] + "." + es[1] + "." + b64(string(make([]byte, 63))), errTokenSigned},
 	}
 	for _, tt := range tests {
@@ -205,6 +211,30 @@ func TestVerifyRefuses(t *testing.T) {
 				t.Errorf("Verify = %q, %q, %v; want %v", typ, payload, err, tt.want)
 			}
 		})
+	}
+}
+
+// r and s keep their size when they begin with zeros (RFC 7518 section 3.4).
+func TestES256KeepsLeadingZeros(t *testing.T) {
+	t.Parallel()
+	key, err := generate(ES256, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shortR, shortS bool
+	for i := 0; i < 50_000 && !(shortR && shortS); i++ {
+		signature, err := key.sign(rand.Reader, key.private, []byte("input"))
+		if err != nil || len(signature) != 64 {
+			t.Fatalf("signature of %d bytes, %v", len(signature), err)
+		}
+		shortR = shortR || signature[0] == 0
+		shortS = shortS || signature[32] == 0
+		if (signature[0] == 0 || signature[32] == 0) && !key.verify(key.public, []byte("input"), signature) {
+			t.Fatalf("signature %x is wrong", signature)
+		}
+	}
+	if !shortR || !shortS {
+		t.Error("no signature with leading zeros in 50000")
 	}
 }
 

@@ -160,7 +160,6 @@ func rotate(keys []Key, alg string, o RotateOptions, fresh Key, at time.Time) ([
 	case old < 0:
 		return nil, Rotation{}, fmt.Errorf("there are no %s keys", alg)
 	}
-	at = later(at, keys[old].ActiveAt)
 	successor := scheduled(keys, alg, at)
 	if successor >= 0 && !o.Now {
 		return nil, Rotation{}, scheduledError(&keys[successor])

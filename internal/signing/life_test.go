@@ -249,6 +249,10 @@ func TestActiveWithClockBehind(t *testing.T) {
 	if got := signing(keys, t0.Add(-time.Minute)) + signing(keys, t0); got != "ab" {
 		t.Errorf("rotated with a clock behind: %q, want ab", got)
 	}
+	emergency := rotated(t, firstKeys(), "c", t0.Add(-time.Minute), true)
+	if got := signing(emergency, t0.Add(-time.Minute)) + signing(emergency, t0); got != "bb" {
+		t.Errorf("rotated in an emergency with a clock behind: %q, want bb", got)
+	}
 	if got := signing(nil, t0); got != "" {
 		t.Errorf("signing without keys: %q", got)
 	}

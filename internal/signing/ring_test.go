@@ -479,6 +479,26 @@ func TestImportActivates(t *testing.T) {
 	}
 }
 
+// A key that has expired is gone, though the store still has it.
+func TestImportAfterExpiry(t *testing.T) {
+	t.Parallel()
+	s := &memoryStore{}
+	r, clock := openAt(t, s)
+	o := ImportOptions{Activate: true, TokenLifetime: hour}
+	first, err := r.Import(t.Context(), readKey(t, "ed25519"), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Rotate(t.Context(), EdDSA, RotateOptions{TokenLifetime: hour, Now: true}); err != nil {
+		t.Fatal(err)
+	}
+	clock.set(t0.Add(hour + time.Minute))
+	again, err := r.Import(t.Context(), readKey(t, "ed25519"), ImportOptions{})
+	if err != nil || again.ID != first.ID || again.State != StateNext {
+		t.Errorf("Import = %+v, %v; want %s, which waits", again, err, first.ID)
+	}
+}
+
 // private_key is for the first start only.
 func TestOpenImports(t *testing.T) {
 	t.Parallel()

@@ -187,7 +187,10 @@ func cleanSecrets(f *fixture) {
 
 func cleanLoginFailures(f *fixture) {
 	f.fail(keysOf("s", "a"))
-	f.clock.advance(oauth.SourceMemory + time.Microsecond)
+	f.clock.advance(oauth.SourceMemory - time.Microsecond)
+	f.wantRemoved(f.clean(admin.Cleanup{}), admin.Removed{}, "a microsecond before the source is forgotten")
+	f.wantFailures(keysOf("s", "a"), 1, 1, "a clean-up before the source is forgotten")
+	f.clock.advance(2 * time.Microsecond)
 	f.clean(admin.Cleanup{})
 	f.wantFailures(keysOf("s", "a"), 1, 0, "a clean-up after the source was forgotten")
 	f.clock.advance(oauth.PairMemory - oauth.SourceMemory - 2*time.Microsecond)
