@@ -21,13 +21,16 @@ type Store interface {
 	// UpdateClient replaces all but ID and CreatedAt if the version is still
 	// c.Version, else ErrConflict; ErrNotFound if there is none.
 	UpdateClient(ctx context.Context, c oauth.Client, e oauth.Event) error
-	// DeleteClient ends all grants of the client and removes it; ErrNotFound if there is none.
+	// DeleteClient ends all grants of the client for good, with reason
+	// "client_deleted", and removes it; their rows stay until clean-up.
+	// ErrNotFound if there is none.
 	DeleteClient(ctx context.Context, id string, e oauth.Event) error
 	// Clients lists all clients, by ID.
 	Clients(ctx context.Context) ([]oauth.Client, error)
 
 	// CreateUser inserts a user; the store sets epoch and times. ErrExists if the
-	// ID, the username or the e-mail address is taken.
+	// ID, the username or the e-mail address is taken. The ID of a deleted user
+	// stays taken for ever.
 	CreateUser(ctx context.Context, u oauth.User, e oauth.Event) error
 	// User reads a user by username, or ErrNotFound.
 	User(ctx context.Context, username string) (oauth.User, error)
@@ -39,8 +42,9 @@ type Store interface {
 	// SetPassword sets the password hash; endGrants raises the epoch, and so ends
 	// the user's grants. ErrNotFound if there is none.
 	SetPassword(ctx context.Context, id, hash string, endGrants bool, e oauth.Event) error
-	// DeleteUser ends all grants of the user and removes it; ErrNotFound if there
-	// is none. It raises the version of the clients the user owned.
+	// DeleteUser ends all grants of the user for good, with reason "user_deleted",
+	// and removes it; their rows stay until clean-up. It raises the version of the
+	// clients the user owned. ErrNotFound if there is none.
 	DeleteUser(ctx context.Context, id string, e oauth.Event) error
 
 	// Grants lists the grants that fit the filter, newest first.
@@ -53,6 +57,8 @@ type Store interface {
 	RevokeGrants(ctx context.Context, f GrantFilter, reason string, e oauth.Event) (int, error)
 
 	// Events returns the events of a request, oldest first: recorded and noted ones.
+	// A shared event is found by its first and its latest request; a refusal that
+	// was both recorded and noted is one event.
 	Events(ctx context.Context, requestID string) ([]oauth.Event, error)
 	// RecordEvent records an event of administration that changes nothing else.
 	RecordEvent(ctx context.Context, e oauth.Event) error
@@ -86,7 +92,7 @@ type GrantFilter struct {
 // Cleanup says what to delete.
 type Cleanup struct {
 	DeadFor time.Duration // how long a grant must have been over
-	Events  time.Duration // how long events are kept; 0: for ever
+	Events  time.Duration // how long events are kept after they last happened; 0: for ever
 	Batch   int           // rows per step; 0: 1000
 	DryRun  bool
 }

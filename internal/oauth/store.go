@@ -51,7 +51,8 @@ type Store interface {
 	RevokeGrant(ctx context.Context, id GrantID, reason string, e Event) error
 
 	// RecordRefusal records the refusal of an authentic token. Refusals of the
-	// same grant for the same reason share one event and raise its Count.
+	// same grant for the same reason share one event and raise its Count; without a
+	// grant those of one client and reason do.
 	RecordRefusal(ctx context.Context, e Event) error
 
 	// NoteRefusal remembers any other refusal for a while, in the background and
@@ -65,7 +66,9 @@ type Store interface {
 	// the source, when this account is new to it; and for the account. A counter
 	// older than its memory (PairMemory, SourceMemory) begins again. When
 	// lockAfter > 0 and the account's counter reaches it, the state of the user
-	// userID, where active, becomes locked in the same step.
+	// userID, where active, becomes locked in the same step; that raises the
+	// version of the clients the user owns, and not the epoch. The counters of
+	// accounts have PairMemory.
 	RecordLoginFailure(ctx context.Context, k LoginKeys, userID string, lockAfter int) error
 
 	// ClearLoginFailures forgets the failures of source and account and of the

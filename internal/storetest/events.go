@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/counterfoil/counterfoil/internal/admin"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
 
@@ -17,6 +18,7 @@ var eventCases = []testCase{
 	{"noted refusals are seen", notedRefusals},
 	{"a refusal recorded and noted is one event", recordedAndNoted},
 	{"noting never waits", notingManyRefusals},
+	{"a refresh is none", refreshIsNoEvent},
 	{"an event needs neither client nor subject", eventOfNobody},
 }
 
@@ -187,6 +189,22 @@ func notingManyRefusals(f *fixture) {
 			f.Fatalf("nothing that was noted after many refusals is seen within 20 s")
 		}
 	}
+}
+
+// refreshIsNoEvent counts the events, by what a clean-up would remove, before and
+// after everything that must leave no row.
+func refreshIsNoEvent(f *fixture) {
+	f.clock.advance(time.Second)
+	all := admin.Cleanup{Events: time.Microsecond, DryRun: true}
+	want := f.clean(all)
+	old, g := f.grant, f.rotate(f.grant)
+	f.must(f.RetryGrant(f.Context(), &g, f.web.Version, 100), "retry grant")
+	f.wantError(f.SwapGrant(f.Context(), &old, &g, f.web.Version), oauth.ErrConflict, "swap an old version")
+	f.rotate(f.rotate(g))
+	f.fail(keysOf("s", "a"))
+	f.must(f.ReplacePasswordHash(f.Context(), f.alice.ID, f.alice.PasswordHash, "new"), "replace password hash")
+	f.clock.advance(time.Second)
+	f.wantRemoved(f.clean(all), want, "after refreshes")
 }
 
 func eventOfNobody(f *fixture) {
