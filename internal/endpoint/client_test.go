@@ -53,7 +53,7 @@ func TestGoClient(t *testing.T) {
 	}
 }
 
-// TestSimultaneousRefreshes: all get the same successor (rotation.md, I1 and I3).
+// TestSimultaneousRefreshes: all get the same successor (docs/rotation.md, I1 and I3).
 func TestSimultaneousRefreshes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, setup{})

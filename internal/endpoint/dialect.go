@@ -149,9 +149,8 @@ const (
 	oroBlocked = "Your password was reset by administrator. Please, check your email for details."
 )
 
-// oroErrors words the refusals, by reason (orocommerce-contract: the table of
-// failures). The others get their status and, for a bad request, the text that
-// OroCommerce has for all of them.
+// oroErrors words the refusals, by reason. The others get their status and, for a
+// bad request, the text that OroCommerce has for all of them.
 var oroErrors = map[string]oroError{
 	oauth.ErrGrantTypeMissing.Reason:      {400, "unsupported_grant_type", oauth.ErrGrantTypeUnsupported.Description, oroRead},
 	oauth.ErrGrantTypeUnsupported.Reason:  {400, "unsupported_grant_type", oauth.ErrGrantTypeUnsupported.Description, oroRead},

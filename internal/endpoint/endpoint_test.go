@@ -211,7 +211,7 @@ func TestComeAgainLater(t *testing.T) {
 	}
 }
 
-// TestGuessingIsThrottled: the right password has to wait too (security.md T1).
+// TestGuessingIsThrottled: the right password has to wait too.
 func TestGuessingIsThrottled(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, setup{})

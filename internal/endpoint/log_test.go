@@ -70,7 +70,7 @@ func TestLogAndMetrics(t *testing.T) {
 	}
 }
 
-// TestLogTellsNothingTyped sends a marker everywhere (security.md T17).
+// TestLogTellsNothingTyped sends a marker everywhere.
 func TestLogTellsNothingTyped(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, setup{})

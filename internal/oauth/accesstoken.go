@@ -197,7 +197,7 @@ func (s *Server) verifiedClaims(token Secret) (*parsedClaims, Profile, error) {
 	return &c, profile, nil
 }
 
-// alive checks what rotation.md says about access tokens of an old generation, and
+// alive checks what docs/rotation.md says about access tokens of an old generation, and
 // that grant, subject and client are in order.
 func alive(v *GrantView, client *Client, c *parsedClaims, p Policy) error {
 	g := &v.Grant

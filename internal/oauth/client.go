@@ -33,7 +33,7 @@ type Client struct {
 	AccessTokenLifetime  time.Duration  // 0: the server's
 	RefreshTokenLifetime time.Duration  // 0: the server's
 	RetryWindow          *time.Duration // nil: the server's
-	// ReusableRefreshTokens turns rotation off (rotation.md, R3): for confidential
+	// ReusableRefreshTokens turns rotation off (docs/rotation.md, R3): for confidential
 	// clients only, whose refresh tokens are bound to their authentication.
 	ReusableRefreshTokens bool
 

@@ -98,7 +98,7 @@ var (
 	ErrThrottled         = &Refusal{Reason: "throttled", Code: "temporarily_unavailable", Description: "Too many failed attempts. Try again later."} // RFC 6585 section 4
 	ErrBusy              = &Refusal{Reason: "busy", Code: "temporarily_unavailable", Description: "The server is busy. Try again later."}
 
-	// The refresh token, in the order of rotation.md.
+	// The refresh token, in the order of docs/rotation.md.
 	ErrRefreshTokenMalformed = &Refusal{Reason: "refresh_token_malformed", Code: "invalid_grant", Description: badGrant} // P0
 	ErrGrantUnknown          = &Refusal{Reason: "grant_unknown", Code: "invalid_grant", Description: badGrant}           // P1
 	ErrGrantOfAnotherClient  = &Refusal{Reason: "grant_of_another_client", Code: "invalid_grant", Description: badGrant} // P2

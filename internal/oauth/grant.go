@@ -123,7 +123,7 @@ type Presentation struct {
 }
 
 // Looks is the memory of one request: every look uses the time of the first, and
-// a rotation seen after it has just happened (rotation.md, rule 2).
+// a rotation seen after it has just happened (docs/rotation.md, rule 2).
 type Looks struct {
 	Seen       bool      // there was a look before
 	At         time.Time // the store's time at the first look
@@ -134,7 +134,7 @@ type Looks struct {
 // Action is what a decision wants done.
 type Action string
 
-// The actions of rotation.md.
+// The actions of docs/rotation.md.
 const (
 	ActionRefuse Action = "refuse" // answer with Decision.Refusal; nothing changes
 	ActionRevoke Action = "revoke" // revoke the grant, then refuse
@@ -145,13 +145,13 @@ const (
 
 // Decision is the outcome of Present.
 type Decision struct {
-	Row     string // the row of rotation.md that decided: P1 … R3
+	Row     string // the row of docs/rotation.md that decided: P1 … R3
 	Action  Action
 	Refusal error // for ActionRefuse and ActionRevoke
 	Scope   Scope // of the access token, for the other actions
 }
 
-// Present decides what the presented refresh token does: the table of rotation.md,
+// Present decides what the presented refresh token does: the table of docs/rotation.md,
 // from the top, the first row that fits. It is pure: no I/O, no clock, no
 // randomness. The client is authenticated and the token's tag checked before; a
 // nil view is a grant that does not exist.

@@ -31,7 +31,7 @@ type accessTokenOf struct {
 }
 
 // refreshToken is the refresh token grant (RFC 6749 section 6) with rotation
-// (RFC 9700 section 4.14.2), as rotation.md specifies it.
+// (RFC 9700 section 4.14.2), as docs/rotation.md specifies it.
 func (s *Server) refreshToken(ctx context.Context, r *request) (TokenResponse, error) {
 	presented, err := r.required("refresh_token")
 	if err != nil {
@@ -198,7 +198,7 @@ func (s *Server) signOnce(f *refresh, v *GrantView, scope Scope, generation uint
 	return token, err
 }
 
-// refuseRefresh makes a refusal durable before it is told (rotation.md, rules 2
+// refuseRefresh makes a refusal durable before it is told (docs/rotation.md, rules 2
 // and 4): one of an authentic token is recorded, one that ends the grant ends it.
 // Rows P7 and S and a spent budget say nothing about the token and leave no trace.
 func (s *Server) refuseRefresh(ctx context.Context, f *refresh, v *GrantView, d Decision) error {
@@ -206,7 +206,7 @@ func (s *Server) refuseRefresh(ctx context.Context, f *refresh, v *GrantView, d 
 	errors.As(d.Refusal, &refusal)
 	e := Event{
 		Type: EventRefusal, Reason: refusal.Reason, RequestID: f.RequestID,
-		ClientID: f.client.ID, Source: f.Source, Detail: "rotation.md " + d.Row,
+		ClientID: f.client.ID, Source: f.Source, Detail: "docs/rotation.md " + d.Row,
 	}
 	if v != nil {
 		e.GrantID, e.Subject = v.Grant.PublicID, v.Grant.Subject

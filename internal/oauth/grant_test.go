@@ -71,7 +71,7 @@ func (s *scene) later() {
 	s.policy.RefreshTokenLifetime, s.policy.AbsoluteLifetime = 1000*time.Hour, 0
 }
 
-// TestPresent holds every row of the table of rotation.md, and its edges, to Present.
+// TestPresent holds every row of the table of docs/rotation.md, and its edges, to Present.
 func TestPresent(t *testing.T) {
 	t.Parallel()
 	const nanosecond = time.Nanosecond

@@ -41,7 +41,7 @@ var errKeyMissing = errors.New("a master key is missing on this node")
 //	cfr_ + base64url(layout above), 106 characters
 //
 // It returns ErrRefreshTokenMalformed for everything that this installation did
-// not make (rotation.md, P0), without any I/O, and a fault for a token under a
+// not make (docs/rotation.md, P0), without any I/O, and a fault for a token under a
 // master key that the installation has and this node lacks.
 func (k *Keys) ParseRefreshToken(text Secret) (RefreshToken, error) {
 	raw, err := decodeRefreshToken(string(text))

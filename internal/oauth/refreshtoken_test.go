@@ -19,7 +19,7 @@ func testToken() RefreshToken {
 	return t
 }
 
-// TestRefreshTokenFormat: one token has one spelling, and it is that of rotation.md.
+// TestRefreshTokenFormat: one token has one spelling, and it is that of docs/rotation.md.
 func TestRefreshTokenFormat(t *testing.T) {
 	t.Parallel()
 	keys := testKeys(t)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The limits of guessing (security.md T1, T2, T7). Failures are counted by source,
+// The limits of guessing. Failures are counted by source,
 // an address block: a stranger's guesses never lock out the owner.
 const (
 	freeFailures     = 5 // wrong passwords of a source for an account without delay

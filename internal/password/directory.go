@@ -14,7 +14,7 @@ import (
 
 // Directory is the oauth.Directory of local users.
 //
-// Timing must not tell who exists (security.md T5). So an unknown account is
+// Timing must not tell who exists. So an unknown account is
 // checked like a known one, against a decoy; and a refusal costs at least one hash
 // of the present parameters, which makes up for hashes that are cheaper. Taken over
 // ones may be dearer (Symfony's take up to ten times as long until their first

@@ -107,7 +107,7 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-// What a refusal costs must not tell who exists (security.md T5), also with a
+// What a refusal costs must not tell who exists, also with a
 // password that is too long (CVE-2025-22234).
 func TestRefusalsCostTheSame(t *testing.T) {
 	t.Parallel()

@@ -12,7 +12,7 @@ import (
 const maxWait = 2 * time.Second
 
 // gate bounds how many hashes are computed at once, and how many may wait: each
-// takes a core and many MiB (security.md T6).
+// takes a core and many MiB.
 type gate struct {
 	running chan struct{}
 	waiting chan struct{}

@@ -46,7 +46,7 @@ func revokeOne(f *fixture) {
 	before := f.look()
 	e := oauth.Event{
 		Type: oauth.EventRevocation, Reason: "replay", RequestID: "revoke", ClientID: "web", Subject: f.alice.ID,
-		GrantID: g.PublicID, Source: "192.0.2.0/24", Detail: "rotation.md X1",
+		GrantID: g.PublicID, Source: "192.0.2.0/24", Detail: "docs/rotation.md X1",
 	}
 	f.must(f.RevokeGrant(f.Context(), g.ID, "replay", e), "revoke grant")
 	f.onlyChanged(before, "revoke grant", g)
