@@ -5,15 +5,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() { os.Exit(run()) }
 
-// run executes the command line and returns the exit code. The first SIGINT or
-// SIGTERM ends the context, the second one the process.
+// run executes the command line and returns the exit code.
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	ctx, stop := untilSignal(context.Background())
 	defer stop()
 	root := newRootCommand()
 	cmd, err := root.ExecuteContextC(ctx)
@@ -21,4 +20,16 @@ func run() int {
 		report(root.ErrOrStderr(), cmd, err)
 	}
 	return exitCode(err)
+}
+
+// oneSignal is the time within which several signals are one: a terminal and the
+// programs around us may all pass it on.
+const oneSignal = time.Second
+
+// untilSignal returns a context that the first SIGINT or SIGTERM ends. The next
+// one ends the process.
+func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, func() { time.AfterFunc(oneSignal, stop) })
+	return ctx, stop
 }

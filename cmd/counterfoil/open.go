@@ -120,7 +120,8 @@ func pendingMigrations(steps []sqlstore.Migration) int {
 // open opens what needs the schema: the master keys and the operator.
 func (i *installation) open(ctx context.Context) error {
 	var err error
-	if i.Hasher, err = newHasher(i.Config); err != nil {
+	i.Hasher, err = password.NewHasher(i.Config.PasswordHash, i.Config.PasswordConcurrency, i.Config.PasswordQueue, rand.Reader)
+	if err != nil {
 		return configurationError{err}
 	}
 	i.Operator = &admin.Operator{

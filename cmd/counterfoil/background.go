@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/admin"
+)
+
+// How often the server does what it does by itself.
+const (
+	refreshInterval = 500 * time.Millisecond // keys hold at every node within a second
+	saveInterval    = time.Second
+	firstCleanup    = time.Minute
+	cleanupInterval = time.Hour
+	cleanupTimeout  = 10 * time.Minute
+)
+
+// work starts what the server does by itself, until the context ends.
+func (s *server) work(ctx context.Context, running *sync.WaitGroup) {
+	keyFile := &watchedFile{path: s.Config.MasterKeyPath()}
+	keyFile.changed() // it was read at start
+	running.Go(func() {
+		s.every(ctx, refreshInterval, refreshInterval, "refresh keys", func(ctx context.Context) error { return s.refresh(ctx, keyFile) })
+	})
+	running.Go(func() { s.every(ctx, saveInterval, saveInterval, "save secret failures", s.oauth.SaveSecretFailures) })
+	running.Go(func() { s.every(ctx, firstCleanup, cleanupInterval, "clean up", s.cleanUp) })
+}
+
+// every does something again and again. A fault that stays is logged once.
+func (s *server) every(ctx context.Context, first, interval time.Duration, what string, do func(context.Context) error) {
+	timer := time.NewTimer(first)
+	defer timer.Stop()
+	last := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		text := ""
+		if err := do(ctx); err != nil && ctx.Err() == nil {
+			text = err.Error()
+		}
+		switch {
+		case text != "" && text != last:
+			s.Log.Error(what, "error", text)
+		case text == "" && last != "":
+			s.Log.Info(what + ": works again")
+		}
+		last = text
+		timer.Reset(interval)
+	}
+}
+
+// refresh takes over what the command line or another node changed: the master
+// keys, then the signing keys that may be sealed under them, and the certificate.
+func (s *server) refresh(ctx context.Context, keyFile *watchedFile) error {
+	if err := s.refreshMasterKeys(ctx, keyFile); err != nil {
+		return err
+	}
+	if err := s.ring.Refresh(ctx); err != nil {
+		return err
+	}
+	if s.certificate == nil {
+		return nil
+	}
+	return s.certificate.refresh()
+}
+
+// refreshMasterKeys also looks which keys the database has seen: what was made
+// under one that is not here yet is no forgery.
+func (s *server) refreshMasterKeys(ctx context.Context, file *watchedFile) error {
+	keys := s.Keys()
+	if s.Config.MasterKey == "" && file.changed() {
+		read, err := admin.ReadMasterKeys(file.path)
+		if err != nil {
+			file.again()
+			return err
+		}
+		keys = read
+	}
+	keys, err := admin.ReloadedMasterKeys(ctx, s.Store, keys)
+	if err != nil {
+		file.again()
+		return err
+	}
+	s.keys.Store(keys)
+	return nil
+}
+
+// cleanUp deletes what is over.
+func (s *server) cleanUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
+	defer cancel()
+	removed, err := s.Operator.Cleanup(ctx, cleanupOf(s.Config, deadFor))
+	if err != nil {
+		return err
+	}
+	s.Log.Info("cleaned up", "grants", removed.Grants, "events", removed.Events, "failures", removed.Failures, "secrets", removed.Secrets)
+	return nil
+}
+
+// watchedFile notices that a file was changed or replaced.
+type watchedFile struct {
+	path  string
+	last  os.FileInfo // nil: there was none
+	stale bool
+}
+
+// changed reports whether the file is another one than at the last call.
+func (f *watchedFile) changed() bool {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		info = nil
+	}
+	last, stale := f.last, f.stale
+	f.last, f.stale = info, false
+	if stale || info == nil || last == nil {
+		return stale || info != last
+	}
+	return !os.SameFile(info, last) || !info.ModTime().Equal(last.ModTime()) || info.Size() != last.Size()
+}
+
+// again lets the next call of changed report true.
+func (f *watchedFile) again() { f.stale = true }
+
+// certificate is that of the public listener. It follows its files, which are
+// renewed while the server runs.
+type certificate struct {
+	cert, key *watchedFile
+	current   atomic.Pointer[tls.Certificate]
+}
+
+// openCertificate reads a certificate and its key; there is none without a path.
+func openCertificate(cert, key string) (*certificate, error) {
+	if cert == "" {
+		return nil, nil
+	}
+	c := &certificate{cert: &watchedFile{path: cert}, key: &watchedFile{path: key}}
+	return c, c.refresh()
+}
+
+// refresh reads the files again if one of them changed. While they do not fit, as
+// between the writing of the two, the certificate before stays.
+func (c *certificate) refresh() error {
+	certChanged, keyChanged := c.cert.changed(), c.key.changed()
+	if !certChanged && !keyChanged {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.cert.path, c.key.path)
+	if err != nil {
+		c.cert.again()
+		return fmt.Errorf("tls_cert and tls_key cannot be used: %w", err)
+	}
+	c.current.Store(&pair)
+	return nil
+}
+
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return c.current.Load(), nil
+}

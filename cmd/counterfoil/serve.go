@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/counterfoil/counterfoil/internal/config"
+	"github.com/counterfoil/counterfoil/internal/endpoint"
+	"github.com/counterfoil/counterfoil/internal/oauth"
+	"github.com/counterfoil/counterfoil/internal/password"
+	"github.com/counterfoil/counterfoil/internal/signing"
+)
+
+func newServeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the authorization server",
+		Long: `Run the authorization server. The first start makes the data directory, the database,
+the master key and a signing key; every start migrates the embedded database.
+
+SIGTERM or SIGINT stops it when the requests in flight are answered, a second one at once.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := loadConfig(cmd)
+			if err != nil {
+				return err
+			}
+			log := newLogger(cmd.ErrOrStderr(), c)
+			forbidCoreDumps(log)
+			i, err := openStore(cmd.Context(), c, log)
+			if err != nil {
+				return err
+			}
+			return errors.Join(serve(cmd.Context(), i, nil), i.Close())
+		},
+	}
+	addSettings(cmd)
+	return cmd
+}
+
+// server is an installation at work.
+type server struct {
+	*installation
+	ring        *signing.Ring
+	oauth       *oauth.Server
+	metrics     *metrics
+	certificate *certificate // nil: no TLS
+}
+
+// serve runs the server until the context ends. started is called when it answers
+// requests; nil: nobody wants to know.
+func serve(ctx context.Context, i *installation, started func(*config.Config)) error {
+	if err := i.Store.Migrate(ctx); err != nil {
+		return err
+	}
+	if err := i.open(ctx); err != nil {
+		return err
+	}
+	i.Operator.Actor = "server"
+	l, err := listen(ctx, i.Config)
+	if err != nil {
+		return err
+	}
+	s, public, err := newServer(ctx, i)
+	if err != nil {
+		return errors.Join(err, l.close())
+	}
+	if err := s.run(ctx, l, public, started); err != nil {
+		return err
+	}
+	i.Log.Info("stopped")
+	return nil
+}
+
+// newServer wires everything together, once the addresses are known.
+func newServer(ctx context.Context, i *installation) (*server, http.Handler, error) {
+	ring, err := openRing(ctx, i)
+	if err != nil {
+		return nil, nil, err
+	}
+	secrets, err := password.NewClientSecrets(i.Hasher, time.Now)
+	if err != nil {
+		return nil, nil, err
+	}
+	directory, err := password.NewDirectory(i.Store, i.Hasher)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &server{installation: i, ring: ring, metrics: newMetrics(i, secrets)}
+	if s.certificate, err = openCertificate(i.Config.TLSCert, i.Config.TLSKey); err != nil {
+		return nil, nil, configurationError{err}
+	}
+	s.oauth = &oauth.Server{
+		Store: i.Store, Directory: directory, Signer: ring, Secrets: secrets,
+		Keys: i.Keys, Now: utcNow, Rand: rand.Reader, Settings: serverSettings(i.Config),
+	}
+	if err := s.oauth.LoadSecretFailures(ctx); err != nil {
+		return nil, nil, err
+	}
+	public, err := endpoint.New(endpoint.Options{
+		Server: s.oauth, JWKS: ring.JWKS, Ready: i.Store.Ready, Logger: i.Log, Rand: rand.Reader,
+		CORS: endpoint.CORS{
+			AllowOrigins: i.Config.CORSAllowOrigins, AllowHeaders: i.Config.CORSAllowHeaders, PreflightMaxAge: i.Config.CORSPreflightMaxAge,
+		},
+		TrustedProxies: i.Config.TrustedProxies,
+		Observe:        s.metrics.observe,
+	})
+	return s, public, err
+}
+
+func utcNow() time.Time { return time.Now().UTC() }
+
+// serverSettings is what package oauth wants to know of the settings.
+func serverSettings(c *config.Config) oauth.Settings {
+	return oauth.Settings{
+		Issuer:               c.Issuer,
+		AccessTokenLifetime:  c.AccessTokenLifetime,
+		RefreshTokenLifetime: c.RefreshTokenLifetime,
+		AbsoluteLifetime:     c.RefreshTokenAbsoluteLifetime,
+		RetryWindow:          c.RetryWindow,
+		LateWindow:           c.LateWindow,
+		RetryBudget:          c.RetryBudget,
+		PreviousAccessToken:  c.PreviousAccessToken,
+		SigningAlg:           c.SigningAlg,
+		MaxGrants:            c.MaxGrants,
+		Lockout:              c.Lockout,
+	}
+}
+
+// run answers requests and works in the background, until the context ends or a
+// listener fails. Requests in flight are answered before it returns.
+func (s *server) run(ctx context.Context, l *listeners, public http.Handler, started func(*config.Config)) error {
+	serving, failed := context.WithCancelCause(ctx)
+	defer failed(nil)
+	var background, listening sync.WaitGroup
+	s.work(serving, &background)
+	servers := s.httpServers(public)
+	for i, on := range []net.Listener{l.public, l.admin} {
+		if on != nil {
+			listening.Go(func() { failed(serveOn(servers[i], on)) })
+		}
+	}
+	s.Log.Info("listening", "listen", s.Config.Listen, "admin_listen", s.Config.AdminListen, "issuer", s.Config.Issuer)
+	if started != nil {
+		started(s.Config)
+	}
+	notify("READY=1")
+
+	<-serving.Done()
+	cause := context.Cause(serving)
+	if ctx.Err() != nil {
+		cause = nil // we were told to stop
+	}
+	notify("STOPPING=1")
+	s.Log.Info("stopping: requests in flight are answered first")
+	err := stopServers(ctx, servers)
+	listening.Wait()
+	background.Wait()
+	return errors.Join(cause, err, s.oauth.SaveSecretFailures(context.WithoutCancel(ctx)))
+}
+
+// httpServers are the servers of the public and of the admin listener.
+func (s *server) httpServers(public http.Handler) []*http.Server {
+	var certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	if s.certificate != nil {
+		certificate = s.certificate.get
+	}
+	admin := adminHandler(s.Config.AdminListen, s.metrics.handler(s.Log), s.Store.Ready)
+	return []*http.Server{newHTTPServer(public, certificate, s.Log), newHTTPServer(admin, nil, s.Log)}
+}
