@@ -10,10 +10,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // MasterKeySize is the size of a master key in bytes.
@@ -31,8 +33,28 @@ type Keys struct {
 // masterKey holds what HKDF-SHA-256 (RFC 5869) derives from one master key, one
 // key for each use.
 type masterKey struct {
-	tag, hash, next, secret, guess, check []byte
+	tag, hash, next, secret, guess, check *macKey
 	seal                                  cipher.AEAD
+}
+
+// macKey is a key of HMAC-SHA-256. It keeps what it has begun to compute, which is
+// half of the work.
+type macKey struct{ begun sync.Pool }
+
+func newMACKey(key []byte) *macKey {
+	return &macKey{begun: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+}
+
+// sum is the HMAC over the parts, one after the other.
+func (m *macKey) sum(parts ...[]byte) (sum [32]byte) {
+	h := m.begun.Get().(hash.Hash)
+	h.Reset()
+	for _, p := range parts {
+		h.Write(p)
+	}
+	h.Sum(sum[:0])
+	m.begun.Put(h)
+	return sum
 }
 
 // ParseKeys reads the text of a master key file: lines `key_id base64url`, where
@@ -90,9 +112,10 @@ func deriveMasterKey(raw []byte) (*masterKey, error) {
 		failed = errors.Join(failed, err)
 		return key
 	}
+	deriveMAC := func(use string) *macKey { return newMACKey(derive(use)) }
 	m := &masterKey{
-		tag: derive("refresh tag"), hash: derive("refresh hash"), next: derive("refresh next"),
-		secret: derive("client secret"), guess: derive("guess"), check: derive("check"),
+		tag: deriveMAC("refresh tag"), hash: deriveMAC("refresh hash"), next: deriveMAC("refresh next"),
+		secret: deriveMAC("client secret"), guess: deriveMAC("guess"), check: deriveMAC("check"),
 	}
 	sealing := derive("seal")
 	if failed != nil {
@@ -198,15 +221,12 @@ func (k *Keys) guessKey(parts ...string) [16]byte {
 	return [16]byte(sum[:16])
 }
 
-// mac is HMAC-SHA-256 over the parts, each but the first preceded by its length.
-func mac(key []byte, label string, parts ...string) [32]byte {
-	h := hmac.New(sha256.New, key)
-	_, _ = io.WriteString(h, label)
+// mac is HMAC-SHA-256 over a label and the parts, each preceded by its length.
+func mac(key *macKey, label string, parts ...string) [32]byte {
+	b := []byte(label)
 	for _, p := range parts {
-		var n [4]byte
-		binary.BigEndian.PutUint32(n[:], uint32(len(p)))
-		h.Write(n[:])
-		_, _ = io.WriteString(h, p)
+		b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
+		b = append(b, p...)
 	}
-	return [32]byte(h.Sum(nil))
+	return key.sum(b)
 }

@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -105,10 +104,8 @@ func (k *Keys) FormatRefreshToken(t RefreshToken) Secret {
 }
 
 func (m *masterKey) refreshTag(tagged []byte) [16]byte {
-	h := hmac.New(sha256.New, m.tag)
-	h.Write([]byte("refresh-tag/v1"))
-	h.Write(tagged)
-	return [16]byte(h.Sum(nil)[:16])
+	sum := m.tag.sum([]byte("refresh-tag/v1"), tagged)
+	return [16]byte(sum[:16])
 }
 
 // hash is H(secret): what the row keeps of a refresh token. False: no such key.
@@ -129,12 +126,10 @@ func (k *Keys) next(keyID uint16, id GrantID, generation uint32, salt [32]byte, 
 	return refreshMAC(m.next, "refresh-next/v1", id, generation, salt[:], predecessor), true
 }
 
-func refreshMAC(key []byte, label string, id GrantID, generation uint32, salt []byte, secret RefreshSecret) [32]byte {
-	h := hmac.New(sha256.New, key)
-	h.Write([]byte(label))
-	h.Write(id[:])
-	h.Write(binary.BigEndian.AppendUint32(nil, generation))
-	h.Write(salt)
-	h.Write(secret[:])
-	return [32]byte(h.Sum(nil))
+func refreshMAC(key *macKey, label string, id GrantID, generation uint32, salt []byte, secret RefreshSecret) [32]byte {
+	b := append(make([]byte, 0, 128), label...)
+	b = append(b, id[:]...)
+	b = binary.BigEndian.AppendUint32(b, generation)
+	b = append(b, salt...)
+	return key.sum(append(b, secret[:]...))
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // mostInLookup is the largest number of grants that one query reads.
-const mostInLookup = 16
+const mostInLookup = 32
 
 // lookup is a read of a grant that waits for its answer.
 type lookup struct {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync"
 	"time"
 
@@ -44,9 +43,7 @@ func (s *Store) begin() {
 	s.committer = newCommitter(s.writer)
 	s.working.Go(s.committer.run)
 	s.working.Go(s.writeNoted)
-	for range runtime.GOMAXPROCS(0) {
-		s.working.Go(s.readGrants)
-	}
+	s.working.Go(s.readGrants)
 }
 
 // Close finishes what is in flight and closes the database.
