@@ -198,9 +198,13 @@ type keyRecord signing.Status
 
 func (r keyRecord) fields() []field {
 	return []field{
-		{"kid", r.ID, "KID"}, {"alg", r.Alg, "ALG"}, {"status", string(r.State), "STATUS"},
-		{"published_at", timestamp(r.PublishedAt).String(), "PUBLISHED"}, {"active_at", timestamp(r.ActiveAt).String(), "ACTIVE"},
-		{"retired_at", timestamp(r.RetiredAt).String(), "RETIRED"}, {"expires_at", timestamp(r.ExpiresAt).String(), "EXPIRES"},
+		{"kid", r.ID, "KID"},
+		{"alg", r.Alg, "ALG"},
+		{"status", string(r.State), "STATUS"},
+		{"published_at", timestamp(r.PublishedAt).String(), "PUBLISHED"},
+		{"active_at", timestamp(r.ActiveAt).String(), "ACTIVE"},
+		{"retired_at", timestamp(r.RetiredAt).String(), "RETIRED"},
+		{"expires_at", timestamp(r.ExpiresAt).String(), "EXPIRES"},
 		{"master_key_id", strconv.Itoa(int(r.MasterKeyID)), ""},
 	}
 }
@@ -210,8 +214,12 @@ type rotationRecord signing.Rotation
 
 func (r rotationRecord) fields() []field {
 	return []field{
-		{"alg", r.Alg, ""}, {"active_kid", r.ActiveID, ""}, {"active_at", timestamp(r.At).String(), ""},
-		{"retired_kid", r.RetiredID, ""}, {"retired_until", timestamp(r.RetiredUntil).String(), ""}, {"next_kid", r.NextID, ""},
+		{"alg", r.Alg, ""},
+		{"active_kid", r.ActiveID, ""},
+		{"active_at", timestamp(r.At).String(), ""},
+		{"retired_kid", r.RetiredID, ""},
+		{"retired_until", timestamp(r.RetiredUntil).String(), ""},
+		{"next_kid", r.NextID, ""},
 	}
 }
 

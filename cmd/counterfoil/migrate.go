@@ -114,7 +114,9 @@ func newMigrationRecord(m sqlstore.Migration) migrationRecord {
 
 func (r migrationRecord) fields() []field {
 	return []field{
-		{"version", strconv.FormatInt(r.Version, 10), "VERSION"}, {"name", r.Name, "NAME"},
-		{"status", r.Status, "STATUS"}, {"applied_at", r.AppliedAt.String(), "APPLIED"},
+		{"version", strconv.FormatInt(r.Version, 10), "VERSION"},
+		{"name", r.Name, "NAME"},
+		{"status", r.Status, "STATUS"},
+		{"applied_at", r.AppliedAt.String(), "APPLIED"},
 	}
 }

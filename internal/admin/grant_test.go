@@ -49,8 +49,11 @@ func TestListGrants(t *testing.T) {
 		choice admin.GrantChoice
 		want   int
 	}{
-		{admin.GrantChoice{}, 3}, {admin.GrantChoice{Username: "alice"}, 2}, {admin.GrantChoice{ClientID: "shop"}, 2},
-		{admin.GrantChoice{Username: "bob", ClientID: "app"}, 0}, {admin.GrantChoice{Limit: 1}, 1},
+		{admin.GrantChoice{}, 3},
+		{admin.GrantChoice{Username: "alice"}, 2},
+		{admin.GrantChoice{ClientID: "shop"}, 2},
+		{admin.GrantChoice{Username: "bob", ClientID: "app"}, 0},
+		{admin.GrantChoice{Limit: 1}, 1},
 	} {
 		views, err := b.Grants(t.Context(), test.choice)
 		if err != nil || len(views) != test.want {

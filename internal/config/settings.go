@@ -15,70 +15,134 @@ type setting struct {
 // settings is the one list of what can be set. `config` itself, which names the
 // file, is not in it.
 var settings = []setting{
-	{name: "data", computed: "`/var/lib/counterfoil` if writable, else `$XDG_STATE_HOME/counterfoil`", help: "directory of the embedded database and the master key, made with mode 0700",
-		value: func(c *Config) value { return &text{&c.Data} }},
-	{name: "database", standard: "sqlite", help: "where everything is stored: `sqlite` is a file in `data`",
-		value: func(c *Config) value { return &text{&c.Database} }},
-	{name: "listen", standard: "127.0.0.1:8080", help: "address of the public endpoints, host:port; port 0 takes a free one",
-		value: func(c *Config) value { return &text{&c.Listen} }},
-	{name: "admin_listen", standard: "127.0.0.1:8081", help: "address of metrics and health for operators; empty turns it off",
-		value: func(c *Config) value { return &text{&c.AdminListen} }},
-	{name: "issuer", computed: "`http://` (`https://` with `tls_cert`) and `listen`; `localhost` for a wildcard address", help: "issuer identifier (RFC 8414): every absolute URL begins with it; https, except on loopback or with `insecure_http`",
-		value: func(c *Config) value { return &text{&c.Issuer} }},
-	{name: "access_token_lifetime", standard: "1h", help: "lifetime of access tokens (`expires_in`)",
-		value: func(c *Config) value { return &duration{&c.AccessTokenLifetime} }},
-	{name: "refresh_token_lifetime", standard: "720h", help: "how long a grant may stay idle before its refresh token expires",
-		value: func(c *Config) value { return &duration{&c.RefreshTokenLifetime} }},
-	{name: "refresh_token_absolute_lifetime", standard: "8760h", help: "when a grant ends whatever is refreshed; 0: never, as in OroCommerce",
-		value: func(c *Config) value { return &duration{&c.RefreshTokenAbsoluteLifetime} }},
-	{name: "retry_window", computed: "60s for public clients, 300s for confidential ones", help: "how long after a refresh the previous refresh token still gets the same successor; set, it holds for both kinds of clients; 0: strict one-time use",
-		value: func(c *Config) value { return &optionalDuration{&c.RetryWindow} }},
-	{name: "late_window", standard: "10s", help: "how long after a refresh the refresh token before the previous one is a straggler rather than a replay",
-		value: func(c *Config) value { return &duration{&c.LateWindow} }},
-	{name: "retry_budget", standard: "100", help: "how often one successor is handed out again",
-		value: func(c *Config) value { return &number{&c.RetryBudget} }},
-	{name: "password_change", standard: Revoke, help: "what a changed password does to the user's grants: `revoke`, or `keep` as in OroCommerce",
-		value: func(c *Config) value { return &choice{&c.PasswordChange, []string{Revoke, Keep}} }},
-	{name: "previous_access_token", standard: Revoke, help: "what a refresh does to the access token before it: `revoke`, `keep`, or a duration that it lives on",
-		value: func(c *Config) value { return &previousAccessToken{&c.PreviousAccessToken} }},
-	{name: "signing_alg", standard: "RS256", help: "algorithm of access tokens: `RS256`, `PS256`, `ES256` or `EdDSA`",
-		value: func(c *Config) value { return &choice{&c.SigningAlg, []string{"RS256", "PS256", "ES256", "EdDSA"}} }},
-	{name: "private_key", computed: "made at first start", secret: true, help: "signing key to import at first start, in PEM format",
-		value: func(c *Config) value { return &secret{&c.PrivateKey, &c.PrivateKeyFile, isPEM} }},
-	{name: "master_key", computed: "file `master.key` in `data`, made at first start", secret: true, help: "master keys that protect tokens and signing keys: lines `key_id base64url`, the first one active",
-		value: func(c *Config) value { return &secret{&c.MasterKey, &c.MasterKeyFile, isMasterKey} }},
-	{name: "authorization_code_lifetime", computed: "60s; 600s for codes made at OroCommerce's endpoint", help: "lifetime of authorization codes, which this version does not issue yet",
-		value: func(c *Config) value { return &optionalDuration{&c.AuthorizationCodeLifetime} }},
-	{name: "password_hash", standard: "argon2id,m=19456,t=2,p=1", help: "how new passwords are hashed: memory in KiB, passes, threads",
-		value: func(c *Config) value { return &passwordHash{&c.PasswordHash} }},
-	{name: "max_grants", standard: "1000", help: "grants per user and client, beyond which the longest idle one ends; 0: no limit",
-		value: func(c *Config) value { return &number{&c.MaxGrants} }},
-	{name: "event_retention", standard: "720h", help: "how long events are kept; 0: for ever",
-		value: func(c *Config) value { return &duration{&c.EventRetention} }},
-	{name: "lockout", standard: "0", help: "wrong passwords after which an account is locked; 0: never (throttling always applies)",
-		value: func(c *Config) value { return &number{&c.Lockout} }},
-	{name: "tls_cert", help: "PEM file of the certificate chain of the public listener",
-		value: func(c *Config) value { return &text{&c.TLSCert} }},
-	{name: "tls_key", help: "PEM file of the certificate's private key",
-		value: func(c *Config) value { return &text{&c.TLSKey} }},
-	{name: "insecure_http", standard: "false", help: "allow an http issuer off loopback",
-		value: func(c *Config) value { return &boolean{&c.InsecureHTTP} }},
-	{name: "cors_allow_origins", help: "origins whose scripts may call the token endpoints; `*`: all",
-		value: func(c *Config) value { return &list{&c.CORSAllowOrigins} }},
-	{name: "cors_allow_headers", help: "request headers such scripts may send besides Authorization and Content-Type",
-		value: func(c *Config) value { return &list{&c.CORSAllowHeaders} }},
-	{name: "cors_preflight_max_age", standard: "600", help: "how long browsers may cache a preflight answer; 0: not at all",
-		value: func(c *Config) value { return &duration{&c.CORSPreflightMaxAge} }},
-	{name: "password_concurrency", computed: "the number of cores", help: "passwords that are hashed at the same time",
-		value: func(c *Config) value { return &number{&c.PasswordConcurrency} }},
-	{name: "password_queue", computed: "2 x `password_concurrency`", help: "passwords that may wait to be hashed; beyond it the answer is 503",
-		value: func(c *Config) value { return &number{&c.PasswordQueue} }},
-	{name: "trusted_proxies", help: "addresses or networks of proxies whose X-Forwarded-For counts",
-		value: func(c *Config) value { return &prefixes{&c.TrustedProxies} }},
-	{name: "log_level", standard: "info", help: "`debug`, `info`, `warn` or `error`",
-		value: func(c *Config) value { return &choice{&c.LogLevel, []string{"debug", "info", "warn", "error"}} }},
-	{name: "log_format", computed: "`json`; `text` on a terminal", help: "`json` or `text`",
-		value: func(c *Config) value { return &choice{&c.LogFormat, []string{"json", "text"}} }},
+	{
+		name: "data", computed: "`/var/lib/counterfoil` if writable, else `$XDG_STATE_HOME/counterfoil`", help: "directory of the embedded database and the master key, made with mode 0700",
+		value: func(c *Config) value { return &text{&c.Data} },
+	},
+	{
+		name: "database", standard: "sqlite", help: "where everything is stored: `sqlite` is a file in `data`",
+		value: func(c *Config) value { return &text{&c.Database} },
+	},
+	{
+		name: "listen", standard: "127.0.0.1:8080", help: "address of the public endpoints, host:port; port 0 takes a free one",
+		value: func(c *Config) value { return &text{&c.Listen} },
+	},
+	{
+		name: "admin_listen", standard: "127.0.0.1:8081", help: "address of metrics and health for operators; empty turns it off",
+		value: func(c *Config) value { return &text{&c.AdminListen} },
+	},
+	{
+		name: "issuer", computed: "`http://` (`https://` with `tls_cert`) and `listen`; `localhost` for a wildcard address", help: "issuer identifier (RFC 8414): every absolute URL begins with it; https, except on loopback or with `insecure_http`",
+		value: func(c *Config) value { return &text{&c.Issuer} },
+	},
+	{
+		name: "access_token_lifetime", standard: "1h", help: "lifetime of access tokens (`expires_in`)",
+		value: func(c *Config) value { return &duration{&c.AccessTokenLifetime} },
+	},
+	{
+		name: "refresh_token_lifetime", standard: "720h", help: "how long a grant may stay idle before its refresh token expires",
+		value: func(c *Config) value { return &duration{&c.RefreshTokenLifetime} },
+	},
+	{
+		name: "refresh_token_absolute_lifetime", standard: "8760h", help: "when a grant ends whatever is refreshed; 0: never, as in OroCommerce",
+		value: func(c *Config) value { return &duration{&c.RefreshTokenAbsoluteLifetime} },
+	},
+	{
+		name: "retry_window", computed: "60s for public clients, 300s for confidential ones", help: "how long after a refresh the previous refresh token still gets the same successor; set, it holds for both kinds of clients; 0: strict one-time use",
+		value: func(c *Config) value { return &optionalDuration{&c.RetryWindow} },
+	},
+	{
+		name: "late_window", standard: "10s", help: "how long after a refresh the refresh token before the previous one is a straggler rather than a replay",
+		value: func(c *Config) value { return &duration{&c.LateWindow} },
+	},
+	{
+		name: "retry_budget", standard: "100", help: "how often one successor is handed out again",
+		value: func(c *Config) value { return &number{&c.RetryBudget} },
+	},
+	{
+		name: "password_change", standard: Revoke, help: "what a changed password does to the user's grants: `revoke`, or `keep` as in OroCommerce",
+		value: func(c *Config) value { return &choice{&c.PasswordChange, []string{Revoke, Keep}} },
+	},
+	{
+		name: "previous_access_token", standard: Revoke, help: "what a refresh does to the access token before it: `revoke`, `keep`, or a duration that it lives on",
+		value: func(c *Config) value { return &previousAccessToken{&c.PreviousAccessToken} },
+	},
+	{
+		name: "signing_alg", standard: "RS256", help: "algorithm of access tokens: `RS256`, `PS256`, `ES256` or `EdDSA`",
+		value: func(c *Config) value { return &choice{&c.SigningAlg, []string{"RS256", "PS256", "ES256", "EdDSA"}} },
+	},
+	{
+		name: "private_key", computed: "made at first start", secret: true, help: "signing key to import at first start, in PEM format",
+		value: func(c *Config) value { return &secret{&c.PrivateKey, &c.PrivateKeyFile, isPEM} },
+	},
+	{
+		name: "master_key", computed: "file `master.key` in `data`, made at first start", secret: true, help: "master keys that protect tokens and signing keys: lines `key_id base64url`, the first one active",
+		value: func(c *Config) value { return &secret{&c.MasterKey, &c.MasterKeyFile, isMasterKey} },
+	},
+	{
+		name: "authorization_code_lifetime", computed: "60s; 600s for codes made at OroCommerce's endpoint", help: "lifetime of authorization codes, which this version does not issue yet",
+		value: func(c *Config) value { return &optionalDuration{&c.AuthorizationCodeLifetime} },
+	},
+	{
+		name: "password_hash", standard: "argon2id,m=19456,t=2,p=1", help: "how new passwords are hashed: memory in KiB, passes, threads",
+		value: func(c *Config) value { return &passwordHash{&c.PasswordHash} },
+	},
+	{
+		name: "max_grants", standard: "1000", help: "grants per user and client, beyond which the longest idle one ends; 0: no limit",
+		value: func(c *Config) value { return &number{&c.MaxGrants} },
+	},
+	{
+		name: "event_retention", standard: "720h", help: "how long events are kept; 0: for ever",
+		value: func(c *Config) value { return &duration{&c.EventRetention} },
+	},
+	{
+		name: "lockout", standard: "0", help: "wrong passwords after which an account is locked; 0: never (throttling always applies)",
+		value: func(c *Config) value { return &number{&c.Lockout} },
+	},
+	{
+		name: "tls_cert", help: "PEM file of the certificate chain of the public listener",
+		value: func(c *Config) value { return &text{&c.TLSCert} },
+	},
+	{
+		name: "tls_key", help: "PEM file of the certificate's private key",
+		value: func(c *Config) value { return &text{&c.TLSKey} },
+	},
+	{
+		name: "insecure_http", standard: "false", help: "allow an http issuer off loopback",
+		value: func(c *Config) value { return &boolean{&c.InsecureHTTP} },
+	},
+	{
+		name: "cors_allow_origins", help: "origins whose scripts may call the token endpoints; `*`: all",
+		value: func(c *Config) value { return &list{&c.CORSAllowOrigins} },
+	},
+	{
+		name: "cors_allow_headers", help: "request headers such scripts may send besides Authorization and Content-Type",
+		value: func(c *Config) value { return &list{&c.CORSAllowHeaders} },
+	},
+	{
+		name: "cors_preflight_max_age", standard: "600", help: "how long browsers may cache a preflight answer; 0: not at all",
+		value: func(c *Config) value { return &duration{&c.CORSPreflightMaxAge} },
+	},
+	{
+		name: "password_concurrency", computed: "the number of cores", help: "passwords that are hashed at the same time",
+		value: func(c *Config) value { return &number{&c.PasswordConcurrency} },
+	},
+	{
+		name: "password_queue", computed: "2 x `password_concurrency`", help: "passwords that may wait to be hashed; beyond it the answer is 503",
+		value: func(c *Config) value { return &number{&c.PasswordQueue} },
+	},
+	{
+		name: "trusted_proxies", help: "addresses or networks of proxies whose X-Forwarded-For counts",
+		value: func(c *Config) value { return &prefixes{&c.TrustedProxies} },
+	},
+	{
+		name: "log_level", standard: "info", help: "`debug`, `info`, `warn` or `error`",
+		value: func(c *Config) value { return &choice{&c.LogLevel, []string{"debug", "info", "warn", "error"}} },
+	},
+	{
+		name: "log_format", computed: "`json`; `text` on a terminal", help: "`json` or `text`",
+		value: func(c *Config) value { return &choice{&c.LogFormat, []string{"json", "text"}} },
+	},
 }
 
 const (

@@ -245,8 +245,10 @@ func TestNewHasherErrors(t *testing.T) {
 		concurrency, queue int
 		want               string
 	}{
-		{-1, 0, "password concurrency is -1"}, {257, 0, "password concurrency is 257"},
-		{1, -1, "password queue is -1"}, {1, 1 << 17, "password queue is 131072"},
+		{-1, 0, "password concurrency is -1"},
+		{257, 0, "password concurrency is 257"},
+		{1, -1, "password queue is -1"},
+		{1, 1 << 17, "password queue is 131072"},
 	} {
 		if _, err := NewHasher(cheap, c.concurrency, c.queue, rand.Reader); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("NewHasher with %d and %d: error %v; want one with %q", c.concurrency, c.queue, err, c.want)

@@ -315,8 +315,10 @@ func (s *Store) Cleanup(ctx context.Context, c admin.Cleanup) (admin.Removed, er
 		into *int
 		run  func(context.Context, admin.Cleanup) (int, error)
 	}{
-		{&removed.Grants, s.cleanGrants}, {&removed.Events, s.cleanEvents},
-		{&removed.Failures, s.cleanFailures}, {&removed.Secrets, s.cleanSecrets},
+		{&removed.Grants, s.cleanGrants},
+		{&removed.Events, s.cleanEvents},
+		{&removed.Failures, s.cleanFailures},
+		{&removed.Secrets, s.cleanSecrets},
 	} {
 		n, err := part.run(ctx, c)
 		*part.into = n
