@@ -126,11 +126,29 @@ func (d *doctor) examineMasterKeys(ctx context.Context) bool {
 	if err == nil {
 		err = admin.CheckMasterKeys(ctx, d.Store, keys)
 	}
-	if !d.judge("master_key", err, "fits the database") {
+	detail := "fits the database"
+	if err == nil {
+		detail, err = d.describeOldKeys(ctx, keys)
+	}
+	if !d.judge("master_key", err, detail) {
 		return false
 	}
 	d.keys.Store(keys)
 	return true
+}
+
+// describeOldKeys says which of the keys behind the active one can go.
+func (d *doctor) describeOldKeys(ctx context.Context, keys *oauth.Keys) (string, error) {
+	use, err := d.Store.MasterKeyUse(ctx)
+	detail := "fits the database"
+	for _, id := range keys.IDs()[1:] {
+		if n := use[id]; n > 0 {
+			detail += fmt.Sprintf("; key %d is needed by %d grants, secrets and signing keys", id, n)
+		} else {
+			detail += fmt.Sprintf("; key %d is not needed any more, its line can be removed", id)
+		}
+	}
+	return detail, err
 }
 
 func (d *doctor) readMasterKeys() (*oauth.Keys, error) {
