@@ -24,7 +24,6 @@ const (
 // work starts what the server does by itself, until the context ends.
 func (s *server) work(ctx context.Context, running *sync.WaitGroup) {
 	keyFile := &watchedFile{path: s.Config.MasterKeyPath()}
-	keyFile.changed() // it was read at start
 	running.Go(func() {
 		s.every(ctx, refreshInterval, refreshInterval, "refresh keys", func(ctx context.Context) error { return s.refresh(ctx, keyFile) })
 	})

@@ -55,7 +55,7 @@ func newKeyListCommand() *cobra.Command {
 }
 
 func newKeyRotateCommand() *cobra.Command {
-	var now bool
+	var now, withdraw bool
 	cmd := &cobra.Command{
 		Use:   "rotate",
 		Short: "Let the next signing key take over, and make one for the time after",
@@ -70,7 +70,7 @@ The old key stays published until the last access token that it signed has expir
 			if alg == "" {
 				alg = i.Config.SigningAlg
 			}
-			rotation, err := ring.Rotate(cmd.Context(), alg, signing.RotateOptions{Now: now, TokenLifetime: lifetime, Actor: i.Operator.Actor})
+			rotation, err := ring.Rotate(cmd.Context(), alg, signing.RotateOptions{Now: now, Withdraw: withdraw, TokenLifetime: lifetime, Actor: i.Operator.Actor})
 			if err != nil {
 				return err
 			}
@@ -79,6 +79,7 @@ The old key stays published until the last access token that it signed has expir
 	}
 	cmd.Flags().String("alg", "", "algorithm whose keys to rotate (default: the setting signing_alg)")
 	cmd.Flags().BoolVar(&now, "now", false, "at once, in an emergency, although resource servers may not know the next key yet")
+	cmd.Flags().BoolVar(&withdraw, "withdraw", false, "the key leaked: at once, and every access token it signed is refused from now on")
 	addOutputFlag(cmd)
 	return cmd
 }
@@ -183,10 +184,14 @@ func privateKey(ctx context.Context, i *installation) ([]byte, error) {
 	return pem, nil
 }
 
+// leastTokenLifetime is reckoned with in any case: the server may have been started
+// with a setting that this command does not see.
+const leastTokenLifetime = 24 * time.Hour
+
 // longestTokenLifetime is how long an access token of any client may live.
 func longestTokenLifetime(ctx context.Context, i *installation) (time.Duration, error) {
 	clients, err := i.Operator.Clients(ctx)
-	longest := i.Config.AccessTokenLifetime
+	longest := max(i.Config.AccessTokenLifetime, leastTokenLifetime)
 	for _, c := range clients {
 		longest = max(longest, c.AccessTokenLifetime)
 	}

@@ -36,9 +36,10 @@ type Store interface {
 	User(ctx context.Context, username string) (oauth.User, error)
 	// Users lists all users, by username.
 	Users(ctx context.Context) ([]oauth.User, error)
-	// SetUserState sets whether the user is enabled, and the state. It raises the
-	// version of the clients the user owns. ErrNotFound if there is none.
-	SetUserState(ctx context.Context, id string, enabled bool, state oauth.SubjectState, e oauth.Event) error
+	// SetUserState sets whether the user is enabled, unless enabled is nil, and the
+	// state, unless it is empty. It raises the version of the clients the user
+	// owns. ErrNotFound if there is none.
+	SetUserState(ctx context.Context, id string, enabled *bool, state oauth.SubjectState, e oauth.Event) error
 	// SetPassword sets the password hash; endGrants raises the epoch, and so ends
 	// the user's grants. ErrNotFound if there is none.
 	SetPassword(ctx context.Context, id, hash string, endGrants bool, e oauth.Event) error

@@ -76,12 +76,12 @@ func (o *Operator) Users(ctx context.Context) ([]oauth.User, error) {
 
 // EnableUser lets a user log in, and the user's clients and grants go on.
 func (o *Operator) EnableUser(ctx context.Context, username string) (oauth.User, error) {
-	return o.setUser(ctx, username, "user_enabled", func(u *oauth.User) { u.Enabled = true })
+	return o.setUser(ctx, username, "user_enabled", new(true), "")
 }
 
 // DisableUser stops a user, and the user's clients and grants, until it is enabled again.
 func (o *Operator) DisableUser(ctx context.Context, username string) (oauth.User, error) {
-	return o.setUser(ctx, username, "user_disabled", func(u *oauth.User) { u.Enabled = false })
+	return o.setUser(ctx, username, "user_disabled", new(false), "")
 }
 
 // SetUserState sets the state of a user's account. Any but active stops the user
@@ -90,18 +90,19 @@ func (o *Operator) SetUserState(ctx context.Context, username string, state oaut
 	if !slices.Contains(subjectStates, state) {
 		return oauth.User{}, usage("there is no state %q; there are active, locked and reset", string(state))
 	}
-	return o.setUser(ctx, username, "user_state_set", func(u *oauth.User) { u.State = state })
+	return o.setUser(ctx, username, "user_state_set", nil, state)
 }
 
-func (o *Operator) setUser(ctx context.Context, username, act string, change func(*oauth.User)) (oauth.User, error) {
+func (o *Operator) setUser(ctx context.Context, username, act string, enabled *bool, state oauth.SubjectState) (oauth.User, error) {
 	u, err := o.User(ctx, username)
 	if err != nil {
 		return oauth.User{}, err
 	}
-	change(&u)
 	e := o.event(act)
-	e.Subject, e.Detail = u.ID, "state "+string(u.State)
-	if err := o.Store.SetUserState(ctx, u.ID, u.Enabled, u.State, e); err != nil {
+	if e.Subject = u.ID; state != "" {
+		e.Detail = "state " + string(state)
+	}
+	if err := o.Store.SetUserState(ctx, u.ID, enabled, state, e); err != nil {
 		return oauth.User{}, outcome(err, "set user state", "user "+username)
 	}
 	return o.User(ctx, username)

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -74,14 +75,14 @@ func (s *Store) Users(context.Context) ([]oauth.User, error) {
 }
 
 // SetUserState implements admin.Store.
-func (s *Store) SetUserState(_ context.Context, id string, enabled bool, state oauth.SubjectState, e oauth.Event) error {
+func (s *Store) SetUserState(_ context.Context, id string, enabled *bool, state oauth.SubjectState, e oauth.Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.users[id]
 	if u == nil {
 		return oauth.ErrNotFound
 	}
-	s.setState(u, enabled, state)
+	s.setState(u, *cmp.Or(enabled, &u.Enabled), cmp.Or(state, u.State))
 	s.record(e)
 	return nil
 }

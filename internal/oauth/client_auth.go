@@ -17,15 +17,23 @@ func (s *Server) authenticateClient(ctx context.Context, r *request, grantType s
 		return err
 	}
 	r.client = nil
+	var guessed []string // clients that exist: what strangers make up is not counted
 	for _, given := range slices.Compact(candidates) {
 		err = s.tryCredentials(ctx, r, grantType, given)
 		if !errors.Is(err, ErrClientUnauthenticated) {
 			return err
 		}
+		if !errors.Is(err, errClientUnknown) {
+			guessed = append(guessed, given.ID)
+		}
 	}
-	s.secrets.failed(s.Keys(), r.Source, candidates[0].ID, r.now)
+	for _, id := range guessed {
+		s.secrets.failed(s.Keys(), r.Source, id, r.now)
+	}
 	return err
 }
+
+var errClientUnknown = errors.New("unknown client")
 
 // tryCredentials tries one reading of the credentials. Only a refresh may use a
 // remembered client, since its write compares the version; and a remembered one
@@ -43,7 +51,7 @@ func (s *Server) tryCredentials(ctx context.Context, r *request, grantType strin
 	switch {
 	case errors.Is(err, ErrNotFound):
 		s.Keys().spendLikeVerifying(given.Secret)
-		return ErrClientUnauthenticated.Because(errors.New("unknown client"))
+		return ErrClientUnauthenticated.Because(errClientUnknown)
 	case err != nil:
 		return err
 	case remembered != nil && remembered.Version == client.Version:

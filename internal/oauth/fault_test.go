@@ -1,8 +1,10 @@
 package oauth_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -106,6 +108,74 @@ func TestFaultsDuringReplay(t *testing.T) {
 	}
 }
 
+// unknownRevocations lets the first n revocations have an unknown outcome; they did
+// not happen.
+type unknownRevocations struct {
+	oauth.Store
+	n int
+}
+
+func (s *unknownRevocations) RevokeGrant(ctx context.Context, id oauth.GrantID, reason string, e oauth.Event) error {
+	if s.n--; s.n >= 0 {
+		return fmt.Errorf("revoke: %w", oauth.ErrOutcomeUnknown)
+	}
+	return s.Store.RevokeGrant(ctx, id, reason, e)
+}
+
+// TestReplayStaysOne: a replay that was found is not judged again because its
+// revocation stays unknown: whoever presents it gets no successor (rule 2).
+func TestReplayStaysOne(t *testing.T) {
+	t.Parallel()
+	for behind := 1; behind <= 4; behind++ {
+		t.Run(fmt.Sprint(behind), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			old := r.login().RefreshToken
+			token := old
+			for range behind {
+				token = r.mustRefresh(token).RefreshToken
+			}
+			r.clock.add(10 * time.Minute)
+			r.Store = &unknownRevocations{Store: r.memory, n: 8}
+			if _, err := r.refresh(old); !isFault(err) {
+				t.Errorf("a replay whose revocation is unknown: got %v, want a fault", err)
+			}
+			if _, err := r.refresh(old); !errors.Is(err, oauth.ErrReplay) {
+				t.Errorf("the same again: got %v, want a replay", err)
+			}
+			if _, err := r.refresh(token); !errors.Is(err, oauth.ErrGrantRevoked) {
+				t.Errorf("the newest token after the replay: got %v", err)
+			}
+		})
+	}
+}
+
+// TestLaggingNode: a node that does not have the master key of the row yet cannot
+// tell a retry from a forked history, and must not revoke (I7).
+func TestLaggingNode(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	token := r.login().RefreshToken
+	before := r.keys
+	after, err := oauth.ParseKeys("2 " + strings.Repeat("E", 43) + "\n1 " + strings.Repeat("A", 43))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.keys = after
+	next := r.mustRefresh(token).RefreshToken
+	for _, lagging := range []*oauth.Keys{before, before.Missing([]uint16{2})} {
+		r.keys = lagging
+		if _, err := r.refresh(token); !isFault(err) {
+			t.Errorf("a retry at the lagging node: got %v, want a fault", err)
+		}
+	}
+	r.keys = after
+	if again := r.mustRefresh(token).RefreshToken; again != next {
+		t.Error("two successors")
+	}
+	r.mustRefresh(next)
+}
+
 // TestRefusalIsRecordedFirst: the refusal of an authentic token that cannot be
 // recorded is a fault (rule 4); a forged one is refused all the same.
 func TestRefusalIsRecordedFirst(t *testing.T) {
@@ -164,7 +234,7 @@ func TestActsBetweenLookAndWrite(t *testing.T) {
 		want error
 	}{
 		"user disabled": {func(r *rig) error {
-			return r.memory.SetUserState(t.Context(), "id-of-user", false, oauth.SubjectActive, oauth.Event{})
+			return r.memory.SetUserState(t.Context(), "id-of-user", new(false), oauth.SubjectActive, oauth.Event{})
 		}, oauth.ErrSubjectDisabled},
 		"user deleted": {func(r *rig) error { return r.memory.DeleteUser(t.Context(), "id-of-user", oauth.Event{}) }, oauth.ErrSubjectGone},
 		"password changed": {func(r *rig) error {

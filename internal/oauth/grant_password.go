@@ -67,6 +67,9 @@ func (s *Server) login(ctx context.Context, r *request) (Subject, error) {
 		return Subject{}, err
 	}
 	err = s.Directory.Verify(ctx, account, password)
+	if err == nil { // others of this source may have guessed while this one waited for its turn
+		failures, err = s.throttleLogin(ctx, keys)
+	}
 	if errors.Is(err, ErrPasswordIncorrect) {
 		return Subject{}, s.wrongPassword(ctx, keys, account, err)
 	}

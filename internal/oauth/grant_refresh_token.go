@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // maxAttempts is how often one request decides again after a conflict.
 const maxAttempts = 8
+
+// attemptTime is how long a request tries again: the client must still get the answer.
+const attemptTime = 3 * time.Second
 
 // errGaveUp: the row changed under every attempt. The same request may succeed later.
 var errGaveUp = errors.New("gave up after repeated conflicts")
@@ -49,11 +53,12 @@ func (s *Server) refreshToken(ctx context.Context, r *request) (TokenResponse, e
 	for range maxAttempts {
 		response, err := s.attempt(context.WithoutCancel(ctx), f)
 		switch {
-		case errors.Is(err, ErrOutcomeUnknown):
-			f.presentation.Looks.Unknown = true
-		case !errors.Is(err, ErrConflict):
+		case !errors.Is(err, ErrOutcomeUnknown) && !errors.Is(err, ErrConflict):
 			return response, err
+		case s.tooLate(r):
+			return TokenResponse{}, errGaveUp
 		}
+		f.presentation.Looks.Unknown = f.presentation.Looks.Unknown || errors.Is(err, ErrOutcomeUnknown)
 	}
 	return TokenResponse{}, errGaveUp
 }
@@ -65,7 +70,11 @@ func (s *Server) attempt(ctx context.Context, f *refresh) (TokenResponse, error)
 	if err != nil {
 		return TokenResponse{}, err
 	}
-	d := Present(v, f.presentation, f.policy, s.Keys())
+	keys := s.Keys()
+	d := Present(v, f.presentation, f.policy, keys)
+	if d.Row == "Y1" && keys.keys[v.Grant.KeyID] == nil { // not forked: we cannot tell
+		return TokenResponse{}, fmt.Errorf("check refresh token: %w", errKeyMissing)
+	}
 	switch d.Action {
 	case ActionRotate:
 		return s.rotate(ctx, f, v, d.Scope)
@@ -215,26 +224,34 @@ func (s *Server) refuseRefresh(ctx context.Context, f *refresh, v *GrantView, d 
 	switch {
 	case d.Action == ActionRevoke:
 		e.Type = EventRevocation
-		if err := s.revokeSurely(ctx, f.presentation.Token.GrantID, refusal.Reason, e); err != nil {
-			return err
+		if err := s.revokeSurely(ctx, f, refusal.Reason, e); err != nil {
+			return faultOnly("revoke grant", err)
 		}
 	case d.Row != "P7" && d.Row != "S" && d.Row != "R2":
 		if err := s.Store.RecordRefusal(ctx, e); err != nil {
-			return err
+			return faultOnly("record refusal", err)
 		}
 	}
 	return d.Refusal
 }
 
 // revokeSurely revokes until it is known to have happened.
-func (s *Server) revokeSurely(ctx context.Context, id GrantID, reason string, e Event) (err error) {
+func (s *Server) revokeSurely(ctx context.Context, f *refresh, reason string, e Event) (err error) {
 	for range maxAttempts {
-		if err = s.Store.RevokeGrant(ctx, id, reason, e); !errors.Is(err, ErrOutcomeUnknown) {
+		err = s.Store.RevokeGrant(ctx, f.presentation.Token.GrantID, reason, e)
+		if !errors.Is(err, ErrOutcomeUnknown) || s.tooLate(f.request) {
 			return err
 		}
 	}
 	return err
 }
+
+// faultOnly hides what kind of failure it was. Only a write of a token is looked at
+// again: a replay that was found stays one, and is told when its revocation is known.
+func faultOnly(what string, err error) error { return fmt.Errorf("%s: %v", what, err) }
+
+// tooLate reports whether a request has tried long enough.
+func (s *Server) tooLate(r *request) bool { return s.Now().Sub(r.now) > attemptTime }
 
 // respond puts the answer together.
 func (r *request) respond(outcome string, g *Grant, access, refresh Secret, scope Scope) TokenResponse {

@@ -554,7 +554,7 @@ func TestAccessTokenLiveness(t *testing.T) {
 	for name, end := range map[string]func(r *rig) error{
 		"expired": func(r *rig) error { r.clock.add(time.Hour); return nil },
 		"user disabled": func(r *rig) error {
-			return r.memory.SetUserState(context.Background(), "id-of-user", false, oauth.SubjectActive, oauth.Event{})
+			return r.memory.SetUserState(context.Background(), "id-of-user", new(false), oauth.SubjectActive, oauth.Event{})
 		},
 		"user deleted": func(r *rig) error { return r.memory.DeleteUser(context.Background(), "id-of-user", oauth.Event{}) },
 		"new password": func(r *rig) error {

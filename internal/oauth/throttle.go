@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 )
@@ -15,6 +16,7 @@ const (
 	namesPerSource   = 100  // accounts a source may fail at
 	secretsPerClient = 1000 // wrong secrets of a source for a client
 	rememberedMost   = 100_000
+	savedTogether    = 256 // counts in one write: others wait behind it
 )
 
 // loginDelay is the pause after the n-th wrong password.
@@ -76,7 +78,7 @@ func (t *secretThrottle) check(k *Keys, source string, c *Client, now time.Time)
 	return nil
 }
 
-// failed counts a wrong secret, or a client that does not exist.
+// failed counts a wrong secret of a client that exists.
 func (t *secretThrottle) failed(k *Keys, source, clientID string, now time.Time) {
 	key := k.guessKey("client", source, clientID)
 	t.mu.Lock()
@@ -100,7 +102,9 @@ func (t *secretThrottle) set(key [16]byte, n FailureCount) {
 		delete(t.counts, old)
 	}
 	t.counts[key] = n
-	t.changed[key] = n
+	if len(t.changed) < rememberedMost {
+		t.changed[key] = n
+	}
 }
 
 // LoadSecretFailures reads the counters of wrong client secrets, once at start.
@@ -126,18 +130,34 @@ func (s *Server) SaveSecretFailures(ctx context.Context) error {
 	changed := t.changed
 	t.changed = map[[16]byte]FailureCount{}
 	t.mu.Unlock()
-	if len(changed) == 0 {
-		return nil
-	}
-	err := s.Store.SaveClientFailures(ctx, changed)
-	if err != nil {
-		t.mu.Lock()
-		for key := range changed {
-			if _, newer := t.changed[key]; !newer {
-				t.changed[key] = changed[key]
-			}
+	for len(changed) > 0 {
+		some := take(changed, savedTogether)
+		if err := s.Store.SaveClientFailures(ctx, some); err != nil {
+			maps.Copy(changed, some)
+			t.giveBack(changed)
+			return err
 		}
-		t.mu.Unlock()
 	}
-	return err
+	return nil
+}
+
+// take moves at most n entries out of a map.
+func take(from map[[16]byte]FailureCount, n int) map[[16]byte]FailureCount {
+	some := make(map[[16]byte]FailureCount, min(n, len(from)))
+	for key, count := range from {
+		if len(some) == n {
+			break
+		}
+		some[key] = count
+		delete(from, key)
+	}
+	return some
+}
+
+// giveBack marks counts as changed that could not be written, unless they changed again.
+func (t *secretThrottle) giveBack(counts map[[16]byte]FailureCount) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.Copy(counts, t.changed)
+	t.changed = counts
 }

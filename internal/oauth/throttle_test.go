@@ -1,8 +1,10 @@
 package oauth_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -162,4 +164,115 @@ func TestLockout(t *testing.T) {
 	if err := r.tryPassword(elsewhere, "user", "right horse"); !errors.Is(err, oauth.ErrSubjectLocked) {
 		t.Errorf("after three failures: %v, want that the account is locked", err)
 	}
+}
+
+// TestThrottledReadings: two readings of Basic credentials are two guesses, and
+// each counts for the client it is about.
+func TestThrottledReadings(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for n := range 1100 {
+		_, err := r.Token(t.Context(), oauth.TokenRequest{
+			Profile: oauth.Standard, Source: home, Parameters: parameters("grant_type", "refresh_token", "refresh_token", "x"),
+			Basic: []oauth.BasicCredentials{{ID: "confidenti%61l", Secret: "x"}, {ID: "confidential", Secret: oauth.Secret(fmt.Sprint(n))}},
+		})
+		if errors.Is(err, oauth.ErrThrottled) && n == 1000 {
+			return
+		}
+		if !errors.Is(err, oauth.ErrClientUnauthenticated) {
+			t.Fatalf("guess %d: %v", n, err)
+		}
+	}
+	t.Error("1,100 guesses and no throttling")
+}
+
+// TestInventedClients: client ids that nobody has leave no trace in the store.
+func TestInventedClients(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for n := range 100 {
+		_, err := r.ask(oauth.Standard, home, "grant_type", "refresh_token", "client_id", fmt.Sprint("nobody", n), "client_secret", "x", "refresh_token", "x")
+		if !errors.Is(err, oauth.ErrClientUnauthenticated) {
+			t.Fatal(err)
+		}
+	}
+	if err := r.SaveSecretFailures(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if counts, err := r.memory.ClientFailures(t.Context()); err != nil || len(counts) != 0 {
+		t.Errorf("%d counters, %v", len(counts), err)
+	}
+}
+
+// TestManyCountersAreSaved: in steps, and again when that failed.
+func TestManyCountersAreSaved(t *testing.T) {
+	t.Parallel()
+	const sources = 1000
+	r := newRig(t)
+	for n := range sources {
+		source := fmt.Sprintf("198.%d.%d.0/24", n/256, n%256)
+		if _, err := r.ask(oauth.Standard, source, "grant_type", "refresh_token", "client_id", "confidential", "client_secret", "x"); !errors.Is(err, oauth.ErrClientUnauthenticated) {
+			t.Fatal(err)
+		}
+	}
+	r.Store = &unsavable{Store: r.memory}
+	if err := r.SaveSecretFailures(t.Context()); err == nil {
+		t.Error("a fault was not reported")
+	}
+	r.Store = r.memory
+	if err := r.SaveSecretFailures(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if counts, err := r.memory.ClientFailures(t.Context()); err != nil || len(counts) != sources {
+		t.Errorf("%d counters, %v; want %d", len(counts), err, sources)
+	}
+}
+
+// unsavable saves counters once and then fails.
+type unsavable struct {
+	oauth.Store
+	saved bool
+}
+
+func (u *unsavable) SaveClientFailures(ctx context.Context, counts map[[16]byte]oauth.FailureCount) error {
+	if u.saved {
+		return errDisk
+	}
+	u.saved = true
+	return u.Store.SaveClientFailures(ctx, counts)
+}
+
+// TestThrottledTogether: guesses that wait for their turn together do not all
+// count as made before the throttling.
+func TestThrottledTogether(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	var working sync.WaitGroup
+	for range 50 {
+		working.Go(func() { _ = r.tryPassword(home, "user", "wrong horse") })
+	}
+	working.Wait()
+	if err := r.tryPassword(home, "user", "right horse"); !errors.Is(err, oauth.ErrThrottled) {
+		t.Errorf("after 50 guesses at once: %v", err)
+	}
+	// One whose password is right, but whose turn came after the others' failures.
+	r = newRig(t)
+	r.Directory = &overtaken{Directory: r.Directory, first: func() { r.guess(home, "user") }}
+	if err := r.tryPassword(home, "user", "right horse"); !errors.Is(err, oauth.ErrThrottled) {
+		t.Errorf("overtaken by guesses: %v", err)
+	}
+}
+
+// overtaken lets something happen while the first password waits for its turn.
+type overtaken struct {
+	oauth.Directory
+	first func()
+}
+
+func (o *overtaken) Verify(ctx context.Context, a oauth.Account, password oauth.Secret) error {
+	if first := o.first; first != nil {
+		o.first = nil
+		first()
+	}
+	return o.Directory.Verify(ctx, a, password)
 }

@@ -55,6 +55,7 @@ var ErrRotationScheduled = errors.New("a rotation is scheduled already")
 // RotateOptions say how to rotate.
 type RotateOptions struct {
 	Now           bool          // in an emergency: the next key signs at once, although not everybody may have seen it
+	Withdraw      bool          // a key leaked: Now, and no retired key of the algorithm counts any more
 	TokenLifetime time.Duration // of the longest-lived access token; required
 	Actor         string        // who does it, for the audit
 }
@@ -153,6 +154,7 @@ func retire(k *Key, at time.Time, tokenLifetime time.Duration) {
 // once, and so does one that is scheduled.
 func rotate(keys []Key, alg string, o RotateOptions, fresh Key, at time.Time) ([]Key, Rotation, error) {
 	keys = slices.Clone(keys)
+	o.Now = o.Now || o.Withdraw
 	old := active(keys, alg, at)
 	switch {
 	case o.TokenLifetime <= 0:
@@ -176,6 +178,9 @@ func rotate(keys []Key, alg string, o RotateOptions, fresh Key, at time.Time) ([
 	}
 	keys[successor].ActiveAt = takesOver
 	retire(&keys[old], takesOver, o.TokenLifetime)
+	if o.Withdraw {
+		withdraw(keys, alg, at)
+	}
 	if waiting(keys, alg) < 0 {
 		fresh.PublishedAt = publishTime(keys, alg, at)
 		keys = append(keys, fresh)
@@ -184,6 +189,15 @@ func rotate(keys []Key, alg string, o RotateOptions, fresh Key, at time.Time) ([
 		Alg: alg, RetiredID: keys[old].ID, RetiredUntil: keys[old].ExpiresAt,
 		ActiveID: keys[successor].ID, At: takesOver, NextID: keys[waiting(keys, alg)].ID,
 	}, nil
+}
+
+// withdraw ends all retired keys of an algorithm at once.
+func withdraw(keys []Key, alg string, at time.Time) {
+	for i := range keys {
+		if k := &keys[i]; k.Alg == alg && !k.RetiredAt.IsZero() && k.ExpiresAt.After(at) {
+			k.ExpiresAt = at
+		}
+	}
 }
 
 var errNoTokenLifetime = errors.New("the lifetime of access tokens must be given: a retired key stays published that long")

@@ -499,6 +499,32 @@ func TestImportAfterExpiry(t *testing.T) {
 	}
 }
 
+// A leaked key leaves the set with the rotation, and what it signed counts no more.
+func TestWithdraw(t *testing.T) {
+	t.Parallel()
+	r, _ := openAt(t, &memoryStore{})
+	token, err := r.Sign(EdDSA, "JWT", []byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaked := signer(t, r, EdDSA)
+	if _, err := r.Rotate(t.Context(), EdDSA, RotateOptions{TokenLifetime: hour, Now: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.Verify(token); err != nil {
+		t.Errorf("after a rotation: %v", err)
+	}
+	if _, err := r.Rotate(t.Context(), EdDSA, RotateOptions{TokenLifetime: hour, Withdraw: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.Verify(token); err == nil {
+		t.Error("after the withdrawal the token still counts")
+	}
+	if strings.Contains(string(r.JWKS()), leaked) {
+		t.Error("the withdrawn key is still published")
+	}
+}
+
 // private_key is for the first start only.
 func TestOpenImports(t *testing.T) {
 	t.Parallel()

@@ -15,7 +15,7 @@ const (
 	// mostInBatch bounds a transaction, so that nobody waits long for the others.
 	mostInBatch = 256
 	// longestWait is how long a caller waits for the outcome of its write.
-	longestWait = 15 * time.Second
+	longestWait = 12 * time.Second
 )
 
 // errClosed: the store is closed.

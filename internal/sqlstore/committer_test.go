@@ -165,6 +165,32 @@ func TestClosed(t *testing.T) {
 	}
 }
 
+// TestNotedBeforeClose: what was noted before the store was closed is in it.
+func TestNotedBeforeClose(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "counterfoil.db")
+	s, err := OpenSQLite(t.Context(), path, Options{Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		s.NoteRefusal(oauth.Event{Type: oauth.EventRefusal, Reason: "test", RequestID: "request"})
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = OpenSQLite(t.Context(), path, Options{Now: time.Now}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if events, err := s.Events(t.Context(), "request"); err != nil || len(events) != 20 {
+		t.Errorf("%d events, %v; want 20", len(events), err)
+	}
+}
+
 // TestMigrateTogether: processes that start at once all find the schema in order.
 func TestMigrateTogether(t *testing.T) {
 	t.Parallel()

@@ -48,8 +48,7 @@ func (s *Store) begin() {
 
 // Close finishes what is in flight and closes the database.
 func (s *Store) Close() error {
-	close(s.stop)
-	s.committer.close()
+	close(s.stop) // writeNoted closes the committer when it has written the rest
 	s.working.Wait()
 	return errors.Join(s.reader.Close(), s.writer.Close())
 }

@@ -91,9 +91,15 @@ func (s *Store) changeUser(what, id string, e oauth.Event, change func(tx *trans
 }
 
 // SetUserState implements admin.Store.
-func (s *Store) SetUserState(_ context.Context, id string, enabled bool, state oauth.SubjectState, e oauth.Event) error {
+func (s *Store) SetUserState(_ context.Context, id string, enabled *bool, state oauth.SubjectState, e oauth.Event) error {
 	return s.changeUser("set user state", id, e, func(tx *transaction, now time.Time) error {
-		_, err := tx.exec("UPDATE users SET enabled = $1, state = $2, updated_at = $3 WHERE id = $4", flag(enabled), string(state), toMicro(now), id)
+		var wanted any
+		if enabled != nil {
+			wanted = flag(*enabled)
+		}
+		_, err := tx.exec(`
+UPDATE users SET enabled = COALESCE($1, enabled), state = CASE WHEN $2 = '' THEN state ELSE $2 END, updated_at = $3
+ WHERE id = $4`, wanted, string(state), toMicro(now), id)
 		if err != nil {
 			return err
 		}

@@ -141,7 +141,7 @@ func createConditions(f *fixture) {
 
 func (f *fixture) setState(u oauth.User, enabled bool, state oauth.SubjectState) {
 	f.Helper()
-	f.must(f.SetUserState(f.Context(), u.ID, enabled, state, act("")), "set state of "+u.Username)
+	f.must(f.SetUserState(f.Context(), u.ID, &enabled, state, act("")), "set state of "+u.Username)
 }
 
 func createTwice(f *fixture) {

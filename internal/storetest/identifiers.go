@@ -146,7 +146,7 @@ func (f *fixture) strange(id string) {
 	f.wantError(err, oauth.ErrNotFound, "find user by login")
 	f.wantError(f.DeleteClient(f.Context(), id, act("strange")), oauth.ErrNotFound, "delete client")
 	f.wantError(f.DeleteUser(f.Context(), id, act("strange")), oauth.ErrNotFound, "delete user")
-	f.wantError(f.SetUserState(f.Context(), id, false, oauth.SubjectLocked, act("strange")), oauth.ErrNotFound, "set state")
+	f.wantError(f.SetUserState(f.Context(), id, new(false), oauth.SubjectLocked, act("strange")), oauth.ErrNotFound, "set state")
 	f.wantError(f.SetPassword(f.Context(), id, "new", true, act("strange")), oauth.ErrNotFound, "set password")
 	f.wantError(f.UpdateClient(f.Context(), oauth.Client{ID: id, Version: 1}, act("strange")), oauth.ErrNotFound, "update client")
 	f.must(f.ReplacePasswordHash(f.Context(), id, "old", "new"), "replace the password hash of nobody")

@@ -119,10 +119,10 @@ var stops = []struct {
 	{"revoke by subject", func(f *fixture) error { return f.stopBy(subjectOf(f.grant)) }},
 	{"revoke by client", func(f *fixture) error { return f.stopBy(clientOf(f.grant)) }},
 	{"disable", func(f *fixture) error {
-		return f.SetUserState(f.Context(), f.alice.ID, false, oauth.SubjectActive, act(""))
+		return f.SetUserState(f.Context(), f.alice.ID, new(false), oauth.SubjectActive, act(""))
 	}},
 	{"lock", func(f *fixture) error {
-		return f.SetUserState(f.Context(), f.alice.ID, true, oauth.SubjectLocked, act(""))
+		return f.SetUserState(f.Context(), f.alice.ID, new(true), oauth.SubjectLocked, act(""))
 	}},
 	{"lock by failures", func(f *fixture) error {
 		return f.RecordLoginFailure(f.Context(), keysOf("s", "a"), f.alice.ID, 1)

@@ -143,12 +143,33 @@ func setUserState(f *fixture) {
 			if enabled {
 				requestID += " enabled"
 			}
-			f.must(f.SetUserState(f.Context(), f.alice.ID, enabled, state, act(requestID)), "set state")
+			f.must(f.SetUserState(f.Context(), f.alice.ID, &enabled, state, act(requestID)), "set state")
 			f.onlyChanged(before, "set state", want)
 			// The epoch stays: enabled again, the user goes on.
 			want.Enabled, want.State, want.UpdatedAt = enabled, state, f.clock.stored()
 			f.same(f.user("alice"), want, "user after a change of state")
 			f.oneEvent(requestID, "set state")
+		}
+	}
+	setHalfOfState(f)
+}
+
+// setHalfOfState: what is not said stays, so that two acts do not undo each other.
+func setHalfOfState(f *fixture) {
+	for _, half := range []struct {
+		enabled     *bool
+		state       oauth.SubjectState
+		wantEnabled bool
+		wantState   oauth.SubjectState
+	}{
+		{new(false), "", false, oauth.SubjectActive},
+		{nil, oauth.SubjectLocked, false, oauth.SubjectLocked},
+		{new(true), "", true, oauth.SubjectLocked},
+		{nil, oauth.SubjectActive, true, oauth.SubjectActive},
+	} {
+		f.must(f.SetUserState(f.Context(), f.alice.ID, half.enabled, half.state, act("half")), "set half of the state")
+		if u := f.user("alice"); u.Enabled != half.wantEnabled || u.State != half.wantState {
+			f.Errorf("half of the state: got enabled %v and %s, want %v and %s", u.Enabled, u.State, half.wantEnabled, half.wantState)
 		}
 	}
 }
@@ -207,7 +228,7 @@ func userUnknown(f *fixture) {
 	f.must(f.DeleteUser(f.Context(), f.bob.ID, act("")), "delete user")
 	for _, id := range []string{"nobody", "", "alice", f.bob.ID} {
 		before := f.look()
-		f.wantError(f.SetUserState(f.Context(), id, false, oauth.SubjectLocked, act("change")), oauth.ErrNotFound, "set state of the ID "+id)
+		f.wantError(f.SetUserState(f.Context(), id, new(false), oauth.SubjectLocked, act("change")), oauth.ErrNotFound, "set state of the ID "+id)
 		f.wantError(f.SetPassword(f.Context(), id, "new", true, act("change")), oauth.ErrNotFound, "set password of the ID "+id)
 		f.wantError(f.DeleteUser(f.Context(), id, act("change")), oauth.ErrNotFound, "delete the user of the ID "+id)
 		f.onlyChanged(before, "change a user that does not exist")
@@ -226,8 +247,8 @@ func userOwnsClients(f *fixture) {
 		name string
 		do   func() error
 	}{
-		{"disable", func() error { return f.SetUserState(f.Context(), f.bob.ID, false, oauth.SubjectActive, act("")) }},
-		{"enable", func() error { return f.SetUserState(f.Context(), f.bob.ID, true, oauth.SubjectActive, act("")) }},
+		{"disable", func() error { return f.SetUserState(f.Context(), f.bob.ID, new(false), oauth.SubjectActive, act("")) }},
+		{"enable", func() error { return f.SetUserState(f.Context(), f.bob.ID, new(true), oauth.SubjectActive, act("")) }},
 		{"lock by failures", func() error { return f.RecordLoginFailure(f.Context(), lock, f.bob.ID, 1) }},
 		{"delete", func() error { return f.DeleteUser(f.Context(), f.bob.ID, act("")) }},
 	} {
