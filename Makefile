@@ -12,11 +12,11 @@ build:
 test: setup
 	CGO_ENABLED=1 go test -race ./...
 
-# The race detector needs a C compiler.
+# The race detector needs a C compiler, the scripts curl and openssl.
 setup:
-	@command -v gcc >/dev/null || { \
+	@{ command -v gcc && command -v curl && command -v openssl && [ -e /usr/include/stdio.h ]; } >/dev/null || { \
 	  SUDO=; [ "$$(id -u)" = 0 ] || SUDO=sudo; \
-	  $$SUDO apt-get update -q && $$SUDO apt-get install -y -q --no-install-recommends gcc libc6-dev; }
+	  $$SUDO apt-get update -q && $$SUDO apt-get install -y -q --no-install-recommends gcc libc6-dev curl openssl; }
 
 lint:
 	@files=$$(go run $(GOFUMPT) -l .); [ -z "$$files" ] || { echo "gofumpt would change:"; echo "$$files"; exit 1; }

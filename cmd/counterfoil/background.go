@@ -141,7 +141,7 @@ func openCertificate(cert, key string) (*certificate, error) {
 	if cert == "" {
 		return nil, nil
 	}
-	c := &certificate{cert: &watchedFile{path: cert}, key: &watchedFile{path: key}}
+	c := &certificate{cert: &watchedFile{path: cert, stale: true}, key: &watchedFile{path: key}} // not read yet
 	return c, c.refresh()
 }
 

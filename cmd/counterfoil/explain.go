@@ -111,6 +111,8 @@ var explanations = map[string]string{
 	"subject_locked":          "The user's account is locked: see 'user set-state'.",
 	"subject_reset":           "The user's password was reset by an administrator: see 'user set-state'.",
 	"throttled":               "Too many wrong passwords or secrets came from this network; it has to wait.",
+	"fault":                   "A fault of the server: the log says which, by the same request id. Nothing was lost, and the client may try again.",
+	"canceled":                "The client hung up before the answer.",
 	"busy":                    "More passwords were being checked than the server has time for: see password_concurrency and password_queue.",
 	"refresh_token_malformed": "What was presented is no refresh token of this installation: cut off, changed, or made under another master key.",
 	"grant_unknown":           "The refresh token is genuine, but its grant has been deleted: with its user or client, or by the clean-up.",

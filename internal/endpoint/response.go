@@ -87,6 +87,7 @@ func (e *endpoint) finish(w *response, r *http.Request) {
 	outcome := w.judge(r)
 	duration := time.Since(w.began)
 	e.log(w, r, outcome, duration)
+	e.note(w, outcome)
 	if e.Observe != nil {
 		e.Observe(Observation{
 			Endpoint: w.route.endpoint, GrantType: w.grantType, Outcome: outcome, Status: w.status, Duration: duration,
@@ -95,6 +96,17 @@ func (e *endpoint) finish(w *response, r *http.Request) {
 	if abort {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// note remembers why a token request or the use of an access token failed. Of other
+// addresses the log is enough.
+func (e *endpoint) note(w *response, outcome string) {
+	if w.err == nil || w.route.endpoint != "token" && w.route.endpoint != "userinfo" {
+		return
+	}
+	e.Server.NoteRefusal(oauth.Event{
+		Reason: outcome, RequestID: w.requestID, ClientID: w.clientID, GrantID: w.grantID, Source: w.source,
+	})
 }
 
 // answerPanic answers like a fault. It reports true where an answer has begun

@@ -13,7 +13,6 @@ func (e *endpoint) token(d *dialect) handler {
 		d.shareWith(e.origins, w, r)
 		request, err := tokenRequest(d, w, r)
 		if err != nil {
-			e.Server.NoteRefusal(oauth.Event{RequestID: w.requestID, Source: w.source}, err)
 			return err
 		}
 		answer, err := e.Server.Token(r.Context(), request)

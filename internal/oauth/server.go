@@ -3,7 +3,6 @@ package oauth
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -139,7 +138,6 @@ func (s *Server) Token(ctx context.Context, t TokenRequest) (TokenResponse, erro
 	r := &request{TokenRequest: t, now: s.Now()}
 	response, err := s.token(ctx, r)
 	if err != nil {
-		s.NoteRefusal(Event{RequestID: r.RequestID, ClientID: r.clientID(), GrantID: r.grantID, Source: r.Source}, err)
 		return TokenResponse{ClientID: r.clientID(), GrantID: r.grantID}, err
 	}
 	response.ClientID = r.client.ID
@@ -161,15 +159,12 @@ func (s *Server) token(ctx context.Context, r *request) (TokenResponse, error) {
 	return grant(s, ctx, r)
 }
 
-// NoteRefusal remembers a refusal for a while, so that it can be explained. That of
-// an authentic token was recorded for good where it was decided. The endpoint calls
-// it for requests that it refused before they got here.
-func (s *Server) NoteRefusal(e Event, err error) {
-	var refusal *Refusal
-	if errors.As(err, &refusal) {
-		e.Type, e.Reason = EventRefusal, refusal.Reason
-		s.Store.NoteRefusal(e)
-	}
+// NoteRefusal remembers for a while why a request got no tokens, or no access, so
+// that it can be explained. The refusal of an authentic refresh token was recorded
+// for good where it was decided.
+func (s *Server) NoteRefusal(e Event) {
+	e.Type = EventRefusal
+	s.Store.NoteRefusal(e)
 }
 
 // clientID is the authenticated client's id, for logs: never what a stranger sent.
