@@ -10,7 +10,7 @@ build:
 
 # Everything, under the race detector. Installs what it needs on Debian.
 test: setup
-	CGO_ENABLED=1 go test -race ./...
+	CGO_ENABLED=1 go test -race -count=1 ./...
 
 # The race detector needs a C compiler, the scripts curl and openssl.
 setup:
