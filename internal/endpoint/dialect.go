@@ -59,6 +59,8 @@ var (
 	anyOrigin      = []string{"*"}
 	varyOrigin     = []string{"Origin"}
 	exposedHeaders = []string{"X-Request-Id, Retry-After, WWW-Authenticate"}
+	noContent      = []string{"default-src 'none'; frame-ancestors 'none'"}
+	noFrame        = []string{"DENY"}
 	basicChallenge = []string{`Basic realm="counterfoil"`}
 )
 
@@ -81,13 +83,22 @@ func status(refusal *oauth.Refusal) int {
 }
 
 // refuse writes the refusals of everything but the token endpoints and resources.
-// Where OroCommerce has an answer of its own, its header is kept.
-func refuse(w *response, _ *http.Request, refusal *oauth.Refusal) {
-	w.Header()["Cache-Control"] = noCachePrivate
+// Where OroCommerce has an answer of its own, that is a page, unless JSON is asked
+// for, and its headers are kept.
+func refuse(w *response, r *http.Request, refusal *oauth.Refusal) {
+	h, code := w.Header(), status(refusal)
+	h["Cache-Control"] = noCachePrivate
 	if strings.HasPrefix(w.route.path, "/oauth2/") {
-		w.Header()["Cache-Control"] = noStore
+		h["Cache-Control"] = noStore
 	}
-	writeError(w, status(refusal), refusal)
+	oros := w.route.path == "/oauth2-token" || w.route.path == "unknown"
+	if !oros || strings.Contains(r.Header.Get("Accept"), "json") {
+		writeError(w, code, refusal)
+		return
+	}
+	h["Content-Security-Policy"], h["X-Frame-Options"] = noContent, noFrame
+	title := http.StatusText(code)
+	w.send(code, htmlType, []byte("<!DOCTYPE html>\n<html lang=\"en\"><head><title>"+title+"</title></head><body><h1>"+title+"</h1><p>"+refusal.Description+"</p></body></html>"))
 }
 
 // writeError writes an error in JSON (RFC 6749 section 5.2).
