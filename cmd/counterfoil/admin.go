@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"net"
 	"net/http"
 	"net/netip"
@@ -28,6 +30,9 @@ func adminHandler(listen string, metrics http.Handler, ready func(context.Contex
 		http.Error(w, "An administrator's token is required.", http.StatusUnauthorized)
 	}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var id [16]byte
+		_, _ = rand.Read(id[:]) // never fails
+		w.Header().Set("X-Request-Id", hex.EncodeToString(id[:]))
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
 		if !knownHost(r, listen) {
