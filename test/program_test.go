@@ -29,8 +29,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	binary = filepath.Join(dir, "counterfoil")
-	build := exec.Command("go", "build", "-o", binary, "../cmd/counterfoil")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := exec.Command("go", append(buildFlags, "-o", binary, "../cmd/counterfoil")...)
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		os.Exit(1)
@@ -58,7 +57,7 @@ func newProgram(t testing.TB, settings ...string) *program {
 	t.Helper()
 	p := &program{t: t, dir: t.TempDir(), address: freeAddress(t), admin: freeAddress(t)}
 	p.env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "COUNTERFOIL_DATA=" + filepath.Join(p.dir, "data"),
+		"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "GORACE=atexit_sleep_ms=0", "COUNTERFOIL_DATA=" + filepath.Join(p.dir, "data"),
 		"COUNTERFOIL_LISTEN=" + p.address, "COUNTERFOIL_ADMIN_LISTEN=" + p.admin,
 	}
 	for _, s := range settings {

@@ -31,6 +31,8 @@ func TestScript(t *testing.T) {
 			env.Setenv("COUNTERFOIL_DATA", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("COUNTERFOIL_LISTEN", "127.0.0.1:0")
 			env.Setenv("COUNTERFOIL_ADMIN_LISTEN", "127.0.0.1:0")
+			env.Setenv("COUNTERFOIL_PASSWORD_HASH", "argon2id,m=7168,t=1,p=1") // real hashes, but cheap
+			env.Setenv("GORACE", "atexit_sleep_ms=0")                          // the race detector would wait a second at every end
 			env.Values["server"] = &scriptServer{}
 			return nil
 		},

@@ -1,8 +1,12 @@
 package sqlstore_test
 
 import (
+	"context"
+	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,14 +14,36 @@ import (
 	"github.com/counterfoil/counterfoil/internal/storetest"
 )
 
+// migrated is the content of a fresh, migrated database: making one anew for each
+// case would take longer than the case.
+var migrated = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "counterfoil-test-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	path := filepath.Join(dir, "counterfoil.db")
+	s, err := sqlstore.OpenSQLite(context.Background(), path, sqlstore.Options{Now: time.Now})
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.Migrate(context.Background()), s.Close()); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
 // open opens a fresh, migrated store.
 func open(t *testing.T, now func() time.Time) storetest.Store {
 	t.Helper()
-	return openFile(t, filepath.Join(t.TempDir(), "counterfoil.db"), now)
-}
-
-func openFile(t *testing.T, path string, now func() time.Time) *sqlstore.Store {
-	t.Helper()
+	content, err := migrated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "counterfoil.db")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s, err := sqlstore.OpenSQLite(t.Context(), path, sqlstore.Options{Now: now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -27,9 +53,6 @@ func openFile(t *testing.T, path string, now func() time.Time) *sqlstore.Store {
 			t.Errorf("close: %v", err)
 		}
 	})
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	return s
 }
 

@@ -1,0 +1,6 @@
+//go:build !race
+
+package test
+
+// buildFlags builds the program as it is shipped.
+var buildFlags = []string{"build"}
