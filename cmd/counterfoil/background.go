@@ -23,10 +23,7 @@ const (
 
 // work starts what the server does by itself, until the context ends.
 func (s *server) work(ctx context.Context, running *sync.WaitGroup) {
-	keyFile := &watchedFile{path: s.Config.MasterKeyPath()}
-	running.Go(func() {
-		s.every(ctx, refreshInterval, refreshInterval, "refresh keys", func(ctx context.Context) error { return s.refresh(ctx, keyFile) })
-	})
+	running.Go(func() { s.every(ctx, refreshInterval, refreshInterval, "refresh keys", s.refresh) })
 	running.Go(func() { s.every(ctx, saveInterval, saveInterval, "save secret failures", s.oauth.SaveSecretFailures) })
 	running.Go(func() { s.every(ctx, firstCleanup, cleanupInterval, "clean up", s.cleanUp) })
 }
@@ -59,8 +56,8 @@ func (s *server) every(ctx context.Context, first, interval time.Duration, what 
 
 // refresh takes over what the command line or another node changed: the master
 // keys, then the signing keys that may be sealed under them, and the certificate.
-func (s *server) refresh(ctx context.Context, keyFile *watchedFile) error {
-	if err := s.refreshMasterKeys(ctx, keyFile); err != nil {
+func (s *server) refresh(ctx context.Context) error {
+	if err := s.refreshMasterKeys(ctx); err != nil {
 		return err
 	}
 	if err := s.ring.Refresh(ctx); err != nil {
@@ -73,9 +70,12 @@ func (s *server) refresh(ctx context.Context, keyFile *watchedFile) error {
 }
 
 // refreshMasterKeys also looks which keys the database has seen: what was made
-// under one that is not here yet is no forgery.
-func (s *server) refreshMasterKeys(ctx context.Context, file *watchedFile) error {
-	keys := s.Keys()
+// under one that is not here yet is no forgery. Requests call it too, when they
+// meet a key that is unknown here.
+func (s *server) refreshMasterKeys(ctx context.Context) error {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	keys, file := s.Keys(), &s.keyFile
 	if s.Config.MasterKey == "" && file.changed() {
 		read, err := admin.ReadMasterKeys(file.path)
 		if err != nil {

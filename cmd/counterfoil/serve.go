@@ -64,6 +64,8 @@ type server struct {
 	oauth       *oauth.Server
 	metrics     *metrics
 	certificate *certificate // nil: no TLS
+	reading     sync.Mutex   // of the master keys
+	keyFile     watchedFile
 }
 
 // serve runs the server until the context ends. started is called when it answers
@@ -105,13 +107,13 @@ func newServer(ctx context.Context, i *installation) (*server, http.Handler, err
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &server{installation: i, ring: ring, metrics: newMetrics(i, secrets)}
+	s := &server{installation: i, ring: ring, metrics: newMetrics(i, secrets), keyFile: watchedFile{path: i.Config.MasterKeyPath()}}
 	if s.certificate, err = openCertificate(i.Config.TLSCert, i.Config.TLSKey); err != nil {
 		return nil, nil, configurationError{err}
 	}
 	s.oauth = &oauth.Server{
 		Store: i.Store, Directory: directory, Signer: ring, Secrets: secrets,
-		Keys: i.Keys, Now: utcNow, Rand: rand.Reader, Settings: serverSettings(i.Config),
+		Keys: i.Keys, Now: utcNow, Rand: rand.Reader, Settings: serverSettings(i.Config), ReloadKeys: s.refreshMasterKeys,
 	}
 	if err := s.oauth.LoadSecretFailures(ctx); err != nil {
 		return nil, nil, err

@@ -176,6 +176,32 @@ func TestLaggingNode(t *testing.T) {
 	r.mustRefresh(next)
 }
 
+// TestKeysAreReadAgain: a token under a master key that another node began to use a
+// moment ago is no forgery. The keys are read again before it is refused.
+func TestKeysAreReadAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	before := r.keys
+	after, err := oauth.ParseKeys("2 " + strings.Repeat("E", 43) + "\n1 " + strings.Repeat("A", 43))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := r.login().RefreshToken
+	r.keys = after
+	token := r.mustRefresh(first).RefreshToken
+	r.keys = before
+	r.ReloadKeys = func(context.Context) error { return errDisk }
+	if _, err := r.refresh(token); !isFault(err) {
+		t.Errorf("the keys cannot be read: got %v, want a fault", err)
+	}
+	r.ReloadKeys = func(context.Context) error { return nil }
+	if _, err := r.refresh(token); !errors.Is(err, oauth.ErrRefreshTokenMalformed) {
+		t.Errorf("there is no such key: got %v, want a refusal", err)
+	}
+	r.ReloadKeys = func(context.Context) error { r.keys = after; return nil }
+	r.mustRefresh(token)
+}
+
 // TestRefusalIsRecordedFirst: the refusal of an authentic token that cannot be
 // recorded is a fault (rule 4); a forged one is refused all the same.
 func TestRefusalIsRecordedFirst(t *testing.T) {

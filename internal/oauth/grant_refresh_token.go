@@ -41,7 +41,7 @@ func (s *Server) refreshToken(ctx context.Context, r *request) (TokenResponse, e
 	if err != nil {
 		return TokenResponse{}, err
 	}
-	token, err := s.Keys().ParseRefreshToken(presented)
+	token, err := s.parseRefreshToken(ctx, presented)
 	if err != nil {
 		return TokenResponse{}, err
 	}
@@ -61,6 +61,19 @@ func (s *Server) refreshToken(ctx context.Context, r *request) (TokenResponse, e
 		f.presentation.Looks.Unknown = f.presentation.Looks.Unknown || errors.Is(err, ErrOutcomeUnknown)
 	}
 	return TokenResponse{}, errGaveUp
+}
+
+// parseRefreshToken parses with the master keys of the moment. Before a token under
+// an unknown one is refused, and its client logs its user out, the keys are read again.
+func (s *Server) parseRefreshToken(ctx context.Context, presented Secret) (RefreshToken, error) {
+	token, err := s.Keys().ParseRefreshToken(presented)
+	if !errors.Is(err, errKeyUnknown) || s.ReloadKeys == nil {
+		return token, err
+	}
+	if err := s.ReloadKeys(context.WithoutCancel(ctx)); err != nil {
+		return token, fmt.Errorf("reload master keys: %w", err)
+	}
+	return s.Keys().ParseRefreshToken(presented)
 }
 
 // attempt looks, decides and writes once. Nothing that it has begun is cancelled

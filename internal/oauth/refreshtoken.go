@@ -35,6 +35,9 @@ type RefreshToken struct {
 // errKeyMissing: this node does not have a master key that the database needs.
 var errKeyMissing = errors.New("a master key is missing on this node")
 
+// errKeyUnknown: nobody has the master key, as far as this node knows.
+var errKeyUnknown = errors.New("unknown key id")
+
 // ParseRefreshToken reads the one spelling of a refresh token:
 //
 //	cfr_ + base64url(layout above), 106 characters
@@ -58,7 +61,7 @@ func (k *Keys) ParseRefreshToken(text Secret) (RefreshToken, error) {
 		return RefreshToken{}, fmt.Errorf("parse refresh token: %w", errKeyMissing)
 	}
 	if !ok {
-		return RefreshToken{}, ErrRefreshTokenMalformed.Because(errors.New("unknown key id"))
+		return RefreshToken{}, ErrRefreshTokenMalformed.Because(errKeyUnknown)
 	}
 	if tag := key.refreshTag(raw[:refreshTokenTagged]); !hmac.Equal(tag[:], raw[refreshTokenTagged:refreshTokenSummed]) {
 		return RefreshToken{}, ErrRefreshTokenMalformed.Because(errors.New("wrong tag"))

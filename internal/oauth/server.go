@@ -20,6 +20,9 @@ type Server struct {
 	Now       func() time.Time // for the times in tokens; UTC
 	Rand      io.Reader
 	Settings  Settings
+	// ReloadKeys brings Keys up to date: another node may use a master key since a
+	// moment that this one has not seen yet. nil: Keys never change.
+	ReloadKeys func(ctx context.Context) error
 
 	clients sync.Map // ID -> *Client, for refreshes: the swap compares the version
 	secrets secretThrottle
