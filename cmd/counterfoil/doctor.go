@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -66,7 +67,7 @@ func (d *doctor) warn(check, format string, args ...any) {
 
 func (d *doctor) fail(check string, err error) {
 	d.wrong++
-	d.findings = append(d.findings, finding{check, findingError, err.Error()})
+	d.findings = append(d.findings, finding{check, findingError, strings.ReplaceAll(err.Error(), "\n", "; ")})
 }
 
 // judge notes an error, or that all is well.

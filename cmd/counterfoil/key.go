@@ -74,6 +74,9 @@ The old key stays published until the last access token that it signed has expir
 			if err != nil {
 				return err
 			}
+			if rotation.At.After(time.Now()) {
+				p.remark("The next key takes over at %s, when everybody has seen it; --now does not wait.", timestamp(rotation.At))
+			}
 			return p.one(rotationRecord(rotation))
 		}),
 	}

@@ -26,10 +26,10 @@ func run() int {
 // programs around us may all pass it on.
 const oneSignal = time.Second
 
-// untilSignal returns a context that the first SIGINT or SIGTERM ends. The next
+// untilSignal returns a context that the first SIGINT, SIGTERM or SIGHUP ends. The next
 // one ends the process.
 func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, func() { time.AfterFunc(oneSignal, stop) })
 	return ctx, stop
 }

@@ -104,9 +104,11 @@ func (e *endpoint) note(w *response, outcome string) {
 	if w.err == nil || w.route.endpoint != "token" && w.route.endpoint != "userinfo" {
 		return
 	}
-	e.Server.NoteRefusal(oauth.Event{
-		Reason: outcome, RequestID: w.requestID, ClientID: w.clientID, GrantID: w.grantID, Source: w.source,
-	})
+	event := oauth.Event{Reason: outcome, RequestID: w.requestID, ClientID: w.clientID, GrantID: w.grantID, Source: w.source}
+	if detail := detail(w.err); detail != nil {
+		event.Detail = detail.Error()
+	}
+	e.Server.NoteRefusal(event)
 }
 
 // answerPanic answers like a fault. It reports true where an answer has begun

@@ -55,8 +55,10 @@ func (s *Server) tryCredentials(ctx context.Context, r *request, grantType strin
 	case err != nil:
 		return err
 	case remembered != nil && remembered.Version == client.Version:
+		r.tried = client.ID
 		return refusal
 	}
+	r.tried = client.ID
 	if err := s.authenticate(ctx, r, &client, grantType, given.Secret); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (s *Server) password(ctx context.Context, r *request) (TokenResponse, error
 			return TokenResponse{}, err
 		}
 	}
-	return TokenResponse{}, errGaveUp
+	return TokenResponse{}, fmt.Errorf("gave up after repeated attempts: %w", ErrConflict)
 }
 
 // loginScope is the scope of a new grant. Where nothing is asked for, OroCommerce

@@ -14,9 +14,6 @@ const maxAttempts = 8
 // attemptTime is how long a request tries again: the client must still get the answer.
 const attemptTime = 3 * time.Second
 
-// errGaveUp: the row changed under every attempt. The same request may succeed later.
-var errGaveUp = errors.New("gave up after repeated conflicts")
-
 // refresh is one refresh request on its way: what must stay the same over all its
 // attempts, so that each of them would hand out the same successor.
 type refresh struct {
@@ -51,16 +48,17 @@ func (s *Server) refreshToken(ctx context.Context, r *request) (TokenResponse, e
 	}
 	f := &refresh{request: r, presented: presented, presentation: Presentation{Token: token, ClientID: r.client.ID, Scope: scope}}
 	for range maxAttempts {
-		response, err := s.attempt(context.WithoutCancel(ctx), f)
-		switch {
-		case !errors.Is(err, ErrOutcomeUnknown) && !errors.Is(err, ErrConflict):
+		var response TokenResponse
+		response, err = s.attempt(context.WithoutCancel(ctx), f)
+		if !errors.Is(err, ErrOutcomeUnknown) && !errors.Is(err, ErrConflict) {
 			return response, err
-		case s.tooLate(r):
-			return TokenResponse{}, errGaveUp
 		}
 		f.presentation.Looks.Unknown = f.presentation.Looks.Unknown || errors.Is(err, ErrOutcomeUnknown)
+		if s.tooLate(r) {
+			break
+		}
 	}
-	return TokenResponse{}, errGaveUp
+	return TokenResponse{}, fmt.Errorf("gave up after repeated attempts: %w", err)
 }
 
 // parseRefreshToken parses with the master keys of the moment. Before a token under

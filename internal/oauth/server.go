@@ -123,6 +123,7 @@ type request struct {
 	now     time.Time
 	client  *Client
 	policy  Policy
+	tried   string // a client that exists, whose authentication failed
 	grantID string // Grant.PublicID, once it is known
 }
 
@@ -170,10 +171,11 @@ func (s *Server) NoteRefusal(e Event) {
 	s.Store.NoteRefusal(e)
 }
 
-// clientID is the authenticated client's id, for logs: never what a stranger sent.
+// clientID is, for logs, the id of the client that asks or claims to: of one that
+// exists, never what a stranger made up.
 func (r *request) clientID() string {
 	if r.client == nil {
-		return ""
+		return r.tried
 	}
 	return r.client.ID
 }

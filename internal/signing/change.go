@@ -119,6 +119,11 @@ func generate(alg string, random io.Reader) (*openKey, error) {
 // after. The old key stays published until its last token has expired. It returns
 // ErrRotationScheduled while an earlier rotation waits, unless o.Now.
 func (r *Ring) Rotate(ctx context.Context, alg string, o RotateOptions) (Rotation, error) {
+	if r.view().active[alg] == nil {
+		if err := r.ensure(ctx, alg, nil); err != nil {
+			return Rotation{}, fmt.Errorf("rotate: %w", err)
+		}
+	}
 	fresh, err := generate(alg, r.rand)
 	if err != nil {
 		return Rotation{}, fmt.Errorf("rotate: %w", err)

@@ -351,10 +351,20 @@ func TestScheduledRotation(t *testing.T) {
 func TestRotateRefusesUnknownAlgorithm(t *testing.T) {
 	t.Parallel()
 	r, _ := openAt(t, &memoryStore{})
-	for _, alg := range []string{"", "HS256", ES256} {
+	for _, alg := range []string{"", "HS256", "none"} {
 		if done, err := r.Rotate(t.Context(), alg, RotateOptions{TokenLifetime: hour}); err == nil {
 			t.Errorf("Rotate(%q) = %+v", alg, done)
 		}
+	}
+}
+
+// An algorithm that was not used yet gets its keys.
+func TestRotateMakesFirstKeys(t *testing.T) {
+	t.Parallel()
+	r, _ := openAt(t, &memoryStore{})
+	done, err := r.Rotate(t.Context(), ES256, RotateOptions{TokenLifetime: hour})
+	if err != nil || done.ActiveID == "" || done.NextID == "" || signer(t, r, ES256) != done.ActiveID {
+		t.Errorf("got %+v, %v; %s signs", done, err, signer(t, r, ES256))
 	}
 }
 

@@ -68,7 +68,7 @@ func connect(ctx context.Context, db *sql.DB) error {
 // openSQLite opens a pool of connections that stay open.
 func openSQLite(path string, connections int) (*sql.DB, error) {
 	pragmas := url.Values{"_pragma": {
-		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(MEMORY)", "cache_size(-16384)",
+		"busy_timeout(2500)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(MEMORY)", "cache_size(-16384)",
 	}}
 	absolute, err := filepath.Abs(path)
 	if err != nil {
