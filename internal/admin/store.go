@@ -34,6 +34,9 @@ type Store interface {
 	CreateUser(ctx context.Context, u oauth.User, e oauth.Event) error
 	// User reads a user by username, or ErrNotFound.
 	User(ctx context.Context, username string) (oauth.User, error)
+	// UserByLogin finds a user by username, or else by e-mail address, byte for
+	// byte; or ErrNotFound.
+	UserByLogin(ctx context.Context, login string) (oauth.User, error)
 	// Users lists all users, by username.
 	Users(ctx context.Context) ([]oauth.User, error)
 	// SetUserState sets whether the user is enabled, unless enabled is nil, and the

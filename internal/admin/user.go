@@ -27,6 +27,9 @@ func (o *Operator) CreateUser(ctx context.Context, username, email string, passw
 	if email != "" && !isEmail(email) {
 		return oauth.User{}, usage("%q is not an e-mail address", email)
 	}
+	if err := o.mustBeFree(ctx, username, email); err != nil {
+		return oauth.User{}, err
+	}
 	hash, err := o.hash(ctx, "password", password)
 	if err != nil {
 		return oauth.User{}, err
@@ -43,6 +46,25 @@ func (o *Operator) CreateUser(ctx context.Context, username, email string, passw
 		return oauth.User{}, o.whichExists(ctx, err, username, email)
 	}
 	return o.User(ctx, username)
+}
+
+// mustBeFree refuses a username that is another user's e-mail address, and the
+// reverse: one of the two could no longer log in.
+func (o *Operator) mustBeFree(ctx context.Context, username, email string) error {
+	for _, login := range []string{username, email} {
+		if login == "" {
+			continue
+		}
+		u, err := o.Store.UserByLogin(ctx, login)
+		switch {
+		case errors.Is(err, oauth.ErrNotFound):
+		case err != nil:
+			return outcome(err, "look for user", "user "+login)
+		case u.Username != username && u.Email != email:
+			return &problem{text: "the user " + u.Username + " logs in as " + login + " already", kind: oauth.ErrExists}
+		}
+	}
+	return nil
 }
 
 // whichExists tells a username that is taken from an e-mail address that is.

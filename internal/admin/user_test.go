@@ -63,6 +63,21 @@ func TestEmailIsTaken(t *testing.T) {
 	wantError(t, err, oauth.ErrExists, "a user john exists already")
 }
 
+// One may log in by username or by e-mail address, so that neither may be the other's.
+func TestLoginIsTaken(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for _, u := range [][2]string{{"john", "john@example.com"}, {"jane@example.com", ""}, {"own@example.com", "own@example.com"}} {
+		if _, err := b.CreateUser(t.Context(), u[0], u[1], "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := b.CreateUser(t.Context(), "john@example.com", "", "x")
+	wantError(t, err, oauth.ErrExists, "the user john logs in as john@example.com already")
+	_, err = b.CreateUser(t.Context(), "jane", "jane@example.com", "x")
+	wantError(t, err, oauth.ErrExists, "the user jane@example.com logs in as jane@example.com already")
+}
+
 func TestUserStates(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
