@@ -42,14 +42,19 @@ func (o *Operator) CreateUser(ctx context.Context, username, email string, passw
 	e := o.event("user_created")
 	e.Subject = subject.ID
 	err = o.Store.CreateUser(ctx, oauth.User{Subject: subject, Email: email, PasswordHash: hash}, e)
+	if errors.Is(err, oauth.ErrExists) { // somebody was quicker: say with which of the two
+		if taken := o.mustBeFree(ctx, username, email); taken != nil {
+			return oauth.User{}, taken
+		}
+	}
 	if err != nil {
-		return oauth.User{}, o.whichExists(ctx, err, username, email)
+		return oauth.User{}, outcome(err, "create user", "user "+username)
 	}
 	return o.User(ctx, username)
 }
 
-// mustBeFree refuses a username that is another user's e-mail address, and the
-// reverse: one of the two could no longer log in.
+// mustBeFree refuses a username or an e-mail address that is taken, and one that is
+// the other of another user: one of the two could no longer log in.
 func (o *Operator) mustBeFree(ctx context.Context, username, email string) error {
 	for _, login := range []string{username, email} {
 		if login == "" {
@@ -60,22 +65,15 @@ func (o *Operator) mustBeFree(ctx context.Context, username, email string) error
 		case errors.Is(err, oauth.ErrNotFound):
 		case err != nil:
 			return outcome(err, "look for user", "user "+login)
-		case u.Username != username && u.Email != email:
+		case u.Username == username:
+			return outcome(oauth.ErrExists, "create user", "user "+username)
+		case email != "" && u.Email == email:
+			return outcome(oauth.ErrExists, "create user", "user with the e-mail address "+email)
+		default:
 			return &problem{text: "the user " + u.Username + " logs in as " + login + " already", kind: oauth.ErrExists}
 		}
 	}
 	return nil
-}
-
-// whichExists tells a username that is taken from an e-mail address that is.
-func (o *Operator) whichExists(ctx context.Context, err error, username, email string) error {
-	if !errors.Is(err, oauth.ErrExists) || email == "" {
-		return outcome(err, "create user", "user "+username)
-	}
-	if _, missing := o.Store.User(ctx, username); errors.Is(missing, oauth.ErrNotFound) {
-		return outcome(err, "create user", "user with the e-mail address "+email)
-	}
-	return outcome(err, "create user", "user "+username)
 }
 
 // isEmail reports whether an address is plausible: one bare address (RFC 5322).

@@ -35,7 +35,7 @@ func (s *Store) Clients(context.Context) ([]oauth.Client, error) {
 func (s *Store) showClient(c *oauth.Client) oauth.Client {
 	shown, now := copyClient(c), s.now()
 	shown.Secrets = slices.DeleteFunc(shown.Secrets, func(secret oauth.ClientSecret) bool {
-		return !secret.ExpiresAt.IsZero() && !now.Before(secret.ExpiresAt)
+		return !secret.Alive(now)
 	})
 	owner := s.users[c.Owner]
 	shown.OwnerBlocked = c.Owner != "" && (owner == nil || owner.Blocked() != nil)

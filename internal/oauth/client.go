@@ -48,6 +48,9 @@ type ClientSecret struct {
 	ExpiresAt time.Time // zero: never
 }
 
+// Alive reports whether the secret counts at a time.
+func (s ClientSecret) Alive(at time.Time) bool { return s.ExpiresAt.IsZero() || at.Before(s.ExpiresAt) }
+
 // MayUse reports whether the client is registered for the grant type. A refresh
 // token can only come from the password or the authorization_code grant, so a
 // client registered for one of them may refresh.

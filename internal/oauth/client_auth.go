@@ -126,7 +126,7 @@ func (s *Server) secretFits(ctx context.Context, c *Client, secret Secret, r *re
 	}
 	var chosen []string
 	for _, stored := range c.Secrets {
-		if !stored.ExpiresAt.IsZero() && !r.now.Before(stored.ExpiresAt) {
+		if !stored.Alive(r.now) {
 			continue
 		}
 		if !IsGeneratedSecretHash(stored.Hash) {

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -134,7 +136,7 @@ var grantTypes = map[string]func(*Server, context.Context, *request) (TokenRespo
 }
 
 // GrantTypes lists the grant types of the token endpoint, for the metadata.
-func GrantTypes() []string { return []string{GrantTypePassword, GrantTypeRefreshToken} }
+func GrantTypes() []string { return slices.Sorted(maps.Keys(grantTypes)) }
 
 // Token answers a request to the token endpoint: a response, a Refusal or a fault.
 // Beside an error the response says what is known of client and grant.

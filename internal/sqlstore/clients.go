@@ -37,7 +37,7 @@ func (s *Store) Client(_ context.Context, id string) (oauth.Client, error) {
 	now := s.clock()
 	live := c.Secrets[:0]
 	for _, secret := range c.Secrets {
-		if secret.ExpiresAt.IsZero() || now.Before(secret.ExpiresAt) {
+		if secret.Alive(now) {
 			live = append(live, secret)
 		}
 	}
@@ -195,7 +195,7 @@ func (s *Store) cleanSecrets(ctx context.Context, c admin.Cleanup) (int, error) 
 	for _, client := range clients {
 		kept := []oauth.ClientSecret{}
 		for _, secret := range client.Secrets {
-			if secret.ExpiresAt.IsZero() || secret.ExpiresAt.After(cutoff) {
+			if secret.Alive(cutoff) {
 				kept = append(kept, secret)
 			}
 		}

@@ -84,11 +84,11 @@ func (c *committer) run() {
 	for {
 		select {
 		case p := <-c.queue:
-			c.commit(c.collect(p))
+			c.commit(takeWaiting(p, c.queue, mostInBatch))
 		case <-c.closed:
 			select {
 			case p := <-c.queue:
-				c.commit(c.collect(p))
+				c.commit(takeWaiting(p, c.queue, mostInBatch))
 			default:
 				return
 			}
@@ -96,13 +96,13 @@ func (c *committer) run() {
 	}
 }
 
-// collect takes what waits besides p.
-func (c *committer) collect(p *pending) []*pending {
-	batch := append(make([]*pending, 0, 1+len(c.queue)), p)
-	for len(batch) < mostInBatch {
+// takeWaiting returns first and what waits in a queue besides it, at most so many.
+func takeWaiting[T any](first T, queue <-chan T, most int) []T {
+	batch := append(make([]T, 0, min(most, 1+len(queue))), first)
+	for len(batch) < most {
 		select {
-		case p := <-c.queue:
-			batch = append(batch, p)
+		case next := <-queue:
+			batch = append(batch, next)
 		default:
 			return batch
 		}
@@ -243,9 +243,5 @@ func (t *transaction) row(query string, scan func(scanner) error, args ...any) e
 	if err != nil {
 		return err
 	}
-	err = scan(stmt.QueryRowContext(context.Background(), args...))
-	if errors.Is(err, sql.ErrNoRows) {
-		return oauth.ErrNotFound
-	}
-	return err
+	return oneRow(stmt, scan, args)
 }

@@ -62,22 +62,14 @@ func (s *Store) writeNoted() {
 	for {
 		select {
 		case e := <-s.noted:
-			s.writeBatch(s.collectNoted(e))
+			s.writeBatch(takeWaiting(e, s.noted, mostInBatch))
 		case <-s.stop:
 			for len(s.noted) > 0 {
-				s.writeBatch(s.collectNoted(<-s.noted))
+				s.writeBatch(takeWaiting(<-s.noted, s.noted, mostInBatch))
 			}
 			return
 		}
 	}
-}
-
-func (s *Store) collectNoted(e oauth.Event) []oauth.Event {
-	batch := []oauth.Event{e}
-	for len(s.noted) > 0 && len(batch) < mostInBatch {
-		batch = append(batch, <-s.noted)
-	}
-	return batch
 }
 
 // writeBatch writes noted refusals in one step, and drops the oldest beyond what is

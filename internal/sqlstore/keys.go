@@ -121,7 +121,7 @@ SELECT master_key_id, count(*) FROM signing_keys GROUP BY master_key_id`, func(r
 	}
 	for _, c := range clients {
 		for _, secret := range c.Secrets {
-			if id, ok := oauth.SecretKeyID(secret.Hash); ok && (secret.ExpiresAt.IsZero() || now.Before(secret.ExpiresAt)) {
+			if id, ok := oauth.SecretKeyID(secret.Hash); ok && secret.Alive(now) {
 				use[id]++
 			}
 		}

@@ -30,24 +30,11 @@ func (s *Store) readGrants() {
 	for {
 		select {
 		case l := <-s.lookups:
-			s.readTogether(s.collectLookups(l))
+			s.readTogether(takeWaiting(l, s.lookups, mostInLookup))
 		case <-s.stop:
 			return
 		}
 	}
-}
-
-func (s *Store) collectLookups(l *lookup) []*lookup {
-	batch := append(make([]*lookup, 0, mostInLookup), l)
-	for len(batch) < mostInLookup {
-		select {
-		case l := <-s.lookups:
-			batch = append(batch, l)
-		default:
-			return batch
-		}
-	}
-	return batch
 }
 
 // readTogether answers a batch of lookups with one query, and so one snapshot.

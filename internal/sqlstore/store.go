@@ -104,7 +104,12 @@ func (s *Store) row(query string, scan func(row scanner) error, args ...any) err
 	if err != nil {
 		return err
 	}
-	err = scan(stmt.QueryRowContext(context.Background(), args...))
+	return oneRow(stmt, scan, args)
+}
+
+// oneRow reads one row of a prepared query, or oauth.ErrNotFound.
+func oneRow(stmt *sql.Stmt, scan func(row scanner) error, args []any) error {
+	err := scan(stmt.QueryRowContext(context.Background(), args...))
 	if errors.Is(err, sql.ErrNoRows) {
 		return oauth.ErrNotFound
 	}
