@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/counterfoil/counterfoil/test/program"
 )
 
 // TestKillUnderLoad kills the server with SIGKILL while clients refresh, several
@@ -15,15 +17,15 @@ import (
 func TestKillUnderLoad(t *testing.T) {
 	t.Parallel()
 	const clients, kills = 16, 4
-	p := newProgram(t, "SIGNING_ALG=ES256")
-	c := p.createClient()
-	p.createUser("user", "right horse staple")
-	p.start()
+	p := program.New(t, "SIGNING_ALG=ES256")
+	c := p.CreateClient()
+	p.CreateUser("user", "right horse staple")
+	p.Start()
 
 	l := &ledger{successor: map[string]string{}}
 	held := make([]string, clients)
 	for i := range held {
-		answer, err := p.login(c, "user", "right horse staple")
+		answer, err := p.Login(c, "user", "right horse staple")
 		if err != nil || answer.Status != 200 {
 			t.Fatalf("login: %+v, %v", answer, err)
 		}
@@ -41,10 +43,10 @@ func TestKillUnderLoad(t *testing.T) {
 			})
 		}
 		l.waitFor(t, before+200+rand.Int64N(400))
-		p.kill()
+		p.Kill()
 		stop.Store(true)
 		working.Wait()
-		p.start()
+		p.Start()
 		for i := range held {
 			next := l.refresh(t, p, c, held[i])
 			if next == held[i] {
@@ -54,8 +56,8 @@ func TestKillUnderLoad(t *testing.T) {
 		}
 	}
 	t.Logf("%d refreshes acknowledged, %d kills", l.acknowledged.Load(), kills)
-	p.stop()
-	p.searchSecrets()
+	p.Stop()
+	p.SearchSecrets()
 }
 
 // ledger remembers, outside of the server, what it acknowledged.
@@ -67,8 +69,8 @@ type ledger struct {
 
 // refresh refreshes once. Without a whole answer, or with 503, the client keeps its
 // token: the next time is the retry.
-func (l *ledger) refresh(t *testing.T, p *program, c client, token string) string {
-	answer, err := p.refresh(c, token)
+func (l *ledger) refresh(t *testing.T, p *program.Program, c program.Client, token string) string {
+	answer, err := p.Refresh(c, token)
 	if err != nil || answer.Status == 503 {
 		return token
 	}
@@ -106,20 +108,20 @@ func (l *ledger) waitFor(t *testing.T, n int64) {
 func TestSimultaneousUse(t *testing.T) {
 	t.Parallel()
 	const uses = 64
-	p := newProgram(t)
-	c := p.createClient()
-	p.createUser("user", "right horse staple")
-	p.start()
-	first, err := p.login(c, "user", "right horse staple")
+	p := program.New(t)
+	c := p.CreateClient()
+	p.CreateUser("user", "right horse staple")
+	p.Start()
+	first, err := p.Login(c, "user", "right horse staple")
 	if err != nil || first.Status != 200 {
 		t.Fatalf("login: %+v, %v", first, err)
 	}
-	answers := make([]tokens, uses)
+	answers := make([]program.Tokens, uses)
 	var working sync.WaitGroup
 	for i := range answers {
 		working.Go(func() {
 			var err error
-			if answers[i], err = p.refresh(c, first.RefreshToken); err != nil {
+			if answers[i], err = p.Refresh(c, first.RefreshToken); err != nil {
 				t.Errorf("use %d: %v", i, err)
 			}
 		})
@@ -130,17 +132,17 @@ func TestSimultaneousUse(t *testing.T) {
 			t.Errorf("use %d: status %d, another successor: %v", i, a.Status, a.RefreshToken != answers[0].RefreshToken)
 		}
 	}
-	if status := p.userinfo(answers[0].AccessToken); status != 200 {
+	if status := p.Userinfo(answers[0].AccessToken); status != 200 {
 		t.Errorf("the new access token: %d", status)
 	}
-	if status := p.userinfo(first.AccessToken); status != 401 {
+	if status := p.Userinfo(first.AccessToken); status != 401 {
 		t.Errorf("the old access token: %d", status)
 	}
-	if out := p.run("", "grant", "list", "-o", "json"); !containsMember(out, "generation", 1) {
+	if out := p.Run("", "grant", "list", "-o", "json"); !containsMember(out, "generation", 1) {
 		t.Errorf("there is more than one new generation: %s", out)
 	}
-	p.stop()
-	p.searchSecrets()
+	p.Stop()
+	p.SearchSecrets()
 }
 
 func containsMember(list, name string, value any) bool {

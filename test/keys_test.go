@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/counterfoil/counterfoil/test/program"
 )
 
 // TestMasterKeyRotation rotates the master key while two servers on one database
@@ -12,25 +14,25 @@ import (
 func TestMasterKeyRotation(t *testing.T) {
 	t.Parallel()
 	const clients, rotations, refreshes = 4, 3, 60
-	p := newProgram(t, "SIGNING_ALG=ES256")
-	c := p.createClient()
-	p.createUser("user", "right horse staple")
-	p.start()
-	other := newProgram(t, "SIGNING_ALG=ES256")
-	other.env = append(other.env, "COUNTERFOIL_DATA="+filepath.Join(p.dir, "data")) // the last one counts
-	other.start()
+	p := program.New(t, "SIGNING_ALG=ES256")
+	c := p.CreateClient()
+	p.CreateUser("user", "right horse staple")
+	p.Start()
+	other := program.New(t, "SIGNING_ALG=ES256")
+	other.Env = append(other.Env, "COUNTERFOIL_DATA="+filepath.Join(p.Dir, "data")) // the last one counts
+	other.Start()
 
 	l := &ledger{successor: map[string]string{}}
 	var working sync.WaitGroup
 	for range clients {
-		answer, err := p.login(c, "user", "right horse staple")
+		answer, err := p.Login(c, "user", "right horse staple")
 		if err != nil || answer.Status != 200 {
 			t.Fatalf("login: %+v, %v", answer, err)
 		}
 		working.Go(func() {
 			token := answer.RefreshToken
 			for range refreshes {
-				for _, server := range []*program{p, other} {
+				for _, server := range []*program.Program{p, other} {
 					token = l.refresh(t, server, c, token)
 				}
 			}
@@ -38,12 +40,12 @@ func TestMasterKeyRotation(t *testing.T) {
 	}
 	for n := range rotations {
 		l.waitFor(t, int64((n+1)*clients*refreshes/4))
-		p.run("", "key", "rotate-master")
+		p.Run("", "key", "rotate-master")
 	}
 	working.Wait()
 	if l.acknowledged.Load() < clients*refreshes {
 		t.Errorf("only %d refreshes were acknowledged", l.acknowledged.Load())
 	}
-	p.stop()
-	other.stop()
+	p.Stop()
+	other.Stop()
 }

@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/counterfoil/counterfoil/test/program"
 )
 
 // BenchmarkRefresh loads the real server, on SQLite with full durability, with 64
@@ -40,7 +42,7 @@ func loadRefresh(b *testing.B, alg string) {
 	for i := range b.N {
 		share[i%clients]++
 	}
-	before := serverCPU(b, p.server.Process.Pid)
+	before := serverCPU(b, p.Server.Process.Pid)
 	b.ResetTimer()
 	var working sync.WaitGroup
 	for i, n := range share {
@@ -48,7 +50,7 @@ func loadRefresh(b *testing.B, alg string) {
 	}
 	working.Wait()
 	b.StopTimer()
-	cpu := (serverCPU(b, p.server.Process.Pid) - before) / time.Duration(b.N)
+	cpu := (serverCPU(b, p.Server.Process.Pid) - before) / time.Duration(b.N)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "refreshes/s")
 	b.ReportMetric(float64(cpu.Nanoseconds())/1000, "server-cpu-µs")
 	b.ReportMetric(float64(bare.Nanoseconds())/1000, "bare-signature-µs")
@@ -57,32 +59,31 @@ func loadRefresh(b *testing.B, alg string) {
 
 // loaded is a running server with a session for each client.
 type loaded struct {
-	*program
-	client client
+	*program.Program
+	client program.Client
 	held   []string
 }
 
 func newLoadProgram(b *testing.B, settings ...string) *loaded {
 	b.Helper()
-	l := &loaded{program: newProgram(b, settings...)}
-	l.client = l.createClient()
-	l.createUser("user", "right horse staple")
-	l.start()
+	l := &loaded{Program: program.New(b, settings...)}
+	l.client = l.CreateClient()
+	l.CreateUser("user", "right horse staple")
+	l.Start()
 	for range 64 {
-		answer, err := l.login(l.client, "user", "right horse staple")
+		answer, err := l.Login(l.client, "user", "right horse staple")
 		if err != nil || answer.Status != http.StatusOK {
 			b.Fatalf("login: %+v, %v", answer, err)
 		}
 		l.held = append(l.held, answer.RefreshToken)
 	}
-	l.secrets = nil // nobody searches for them here, and they would grow without end
 	return l
 }
 
 // refreshRepeatedly refreshes n times over one connection, with as little work as
 // possible: the server shall have the machine.
 func (l *loaded) refreshRepeatedly(b *testing.B, token string, n int) {
-	conn, err := net.Dial("tcp", l.address)
+	conn, err := net.Dial("tcp", l.Address)
 	if err != nil {
 		b.Error(err)
 		return
@@ -91,7 +92,7 @@ func (l *loaded) refreshRepeatedly(b *testing.B, token string, n int) {
 	answers := bufio.NewReaderSize(conn, 8192)
 	for range n {
 		body := `{"grant_type":"refresh_token","client_id":"` + l.client.ID + `","client_secret":"` + l.client.Secret + `","refresh_token":"` + token + `"}`
-		_, err := fmt.Fprintf(conn, "POST /oauth2-token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", l.address, len(body), body)
+		_, err := fmt.Fprintf(conn, "POST /oauth2-token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", l.Address, len(body), body)
 		if err != nil {
 			b.Error(err)
 			return

@@ -1,6 +1,6 @@
 //go:build race
 
-package test
+package program
 
 // buildFlags: the program is built like its test, and a race ends it with an error.
 var buildFlags = []string{"build", "-race"}

@@ -1,6 +1,6 @@
 //go:build !race
 
-package test
+package program
 
 // buildFlags builds the program as it is shipped.
 var buildFlags = []string{"build"}
