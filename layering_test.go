@@ -16,12 +16,13 @@ const module = "github.com/counterfoil/counterfoil"
 // endpoint never meet; only cmd knows them all.
 var mayImport = map[string][]string{
 	"internal/oauth":     {},
-	"internal/endpoint":  {"internal/oauth"},
-	"internal/signing":   {"internal/oauth"},
+	"internal/failpoint": {},
+	"internal/endpoint":  {"internal/oauth", "internal/failpoint"},
+	"internal/signing":   {"internal/oauth", "internal/failpoint"},
 	"internal/password":  {"internal/oauth"},
-	"internal/admin":     {"internal/oauth"},
+	"internal/admin":     {"internal/oauth", "internal/failpoint"},
 	"internal/memory":    {"internal/oauth", "internal/admin", "internal/signing"},
-	"internal/sqlstore":  {"internal/oauth", "internal/admin", "internal/signing"},
+	"internal/sqlstore":  {"internal/oauth", "internal/admin", "internal/signing", "internal/failpoint"},
 	"internal/storetest": {"internal/oauth", "internal/admin", "internal/signing", "internal/password"},
 	"internal/config":    {"internal/oauth", "internal/password"},
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/counterfoil/counterfoil/internal/failpoint"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
 
@@ -119,6 +120,7 @@ func (o *Operator) masterKeys(ctx context.Context, file string, text oauth.Secre
 	if err := o.makeMasterKeyFile(file); err != nil {
 		return nil, err
 	}
+	failpoint.Reach(failpoint.MasterKeyMade)
 	return ReadMasterKeys(file)
 }
 
@@ -150,9 +152,11 @@ func (o *Operator) RotateMasterKey(ctx context.Context, file string) (MasterKeyR
 	if err := addMasterKey(ctx, o.Store, id, check); err != nil {
 		return MasterKeyRotation{}, err
 	}
+	failpoint.Reach(failpoint.MasterKeyKnown)
 	if err := lock.commit(text); err != nil {
 		return MasterKeyRotation{}, errors.Join(err, outcome(o.Store.RemoveMasterKeyCheck(ctx, id), "forget master key", ""))
 	}
+	failpoint.Reach(failpoint.MasterKeyRotated)
 	e := o.event("master_key_rotated")
 	e.Detail = "master key " + strconv.Itoa(int(id))
 	if err := o.Store.RecordEvent(ctx, e); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/counterfoil/counterfoil/internal/failpoint"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
 
@@ -120,6 +121,7 @@ func (l *masterKeyLock) commit(text string) error {
 	if err == nil {
 		err = writeDurably(l.f, text)
 	}
+	failpoint.Reach(failpoint.MasterKeyWaits)
 	if err == nil {
 		err = os.Rename(l.f.Name(), l.target)
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/counterfoil/counterfoil/internal/failpoint"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
 
@@ -21,6 +22,7 @@ func (e *endpoint) token(d *dialect) handler {
 			return err
 		}
 		w.outcome = answer.Outcome
+		w.ResponseWriter = failpoint.Halve(failpoint.HalfAnswer, w.ResponseWriter)
 		d.grant(w, &answer)
 		return nil
 	}

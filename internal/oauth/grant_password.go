@@ -131,7 +131,7 @@ func (s *Server) newGrant(r *request, subject Subject, scope Scope) (Grant, Refr
 			return Grant{}, RefreshSecret{}, fmt.Errorf("read randomness: %w", err)
 		}
 	}
-	publicID, err := s.randomHex(16)
+	publicID, err := s.randomHex(10) // unique, as the store makes sure, and no secret
 	if err != nil {
 		return Grant{}, RefreshSecret{}, err
 	}

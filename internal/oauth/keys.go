@@ -38,23 +38,32 @@ type masterKey struct {
 }
 
 // macKey is a key of HMAC-SHA-256. It keeps what it has begun to compute, which is
-// half of the work.
+// half of the work, and the memory for it.
 type macKey struct{ begun sync.Pool }
 
+// begunMAC is a computation of a MAC that has taken in the key.
+type begunMAC struct {
+	hash.Hash
+	in  []byte
+	out [sha256.Size]byte
+}
+
 func newMACKey(key []byte) *macKey {
-	return &macKey{begun: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+	return &macKey{begun: sync.Pool{New: func() any { return &begunMAC{Hash: hmac.New(sha256.New, key)} }}}
 }
 
 // sum is the HMAC over the parts, one after the other.
-func (m *macKey) sum(parts ...[]byte) (sum [32]byte) {
-	h := m.begun.Get().(hash.Hash)
-	h.Reset()
+func (m *macKey) sum(parts ...[]byte) [sha256.Size]byte {
+	h := m.begun.Get().(*begunMAC)
+	defer m.begun.Put(h)
+	h.in = h.in[:0]
 	for _, p := range parts {
-		h.Write(p)
+		h.in = append(h.in, p...)
 	}
-	h.Sum(sum[:0])
-	m.begun.Put(h)
-	return sum
+	h.Reset()
+	h.Write(h.in)
+	h.Sum(h.out[:0])
+	return h.out
 }
 
 // ParseKeys reads the text of a master key file: lines `key_id base64url`, where
@@ -223,7 +232,7 @@ func (k *Keys) guessKey(parts ...string) [16]byte {
 
 // mac is HMAC-SHA-256 over a label and the parts, each preceded by its length.
 func mac(key *macKey, label string, parts ...string) [32]byte {
-	b := []byte(label)
+	b := append(make([]byte, 0, 128), label...)
 	for _, p := range parts {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
 		b = append(b, p...)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/failpoint"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
 
@@ -46,6 +47,7 @@ func (r *Ring) change(ctx context.Context, decide func(v *view, at time.Time) ([
 			return err
 		}
 		e.Type = oauth.EventAdministration
+		failpoint.Reach(failpoint.BeforeSigningKeys)
 		err = r.store.ReplaceSigningKeys(ctx, v.revision, keys, e)
 		if errors.Is(err, oauth.ErrConflict) {
 			continue
@@ -53,6 +55,7 @@ func (r *Ring) change(ctx context.Context, decide func(v *view, at time.Time) ([
 		if err != nil {
 			return fmt.Errorf("replace signing keys: %w", err)
 		}
+		failpoint.Reach(failpoint.AfterSigningKeys)
 		_, err = r.load(ctx)
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -24,23 +25,53 @@ func openBench(b *testing.B, grants int) (*Store, []oauth.GrantID) {
 	if err := s.Migrate(ctx); err != nil {
 		b.Fatal(err)
 	}
-	if err := s.CreateClient(ctx, oauth.Client{ID: "client", Active: true}, oauth.Event{}); err != nil {
+	if err := s.CreateClient(ctx, oauth.Client{ID: benchClient, Active: true}, oauth.Event{}); err != nil {
 		b.Fatal(err)
 	}
-	user := oauth.User{Subject: oauth.Subject{ID: "0192b1f0-7a5c-7000-8000-000000000001", Username: "user", Enabled: true, State: oauth.SubjectActive}}
-	if err := s.CreateUser(ctx, user, oauth.Event{}); err != nil {
+	if err := s.CreateUser(ctx, oauth.User{Subject: benchUser}, oauth.Event{}); err != nil {
 		b.Fatal(err)
 	}
+	return s, fillBench(b, s, grants)
+}
+
+// benchClient is a client id as `client create` makes it.
+const benchClient = "0123456789abcdef0123456789abcdef"
+
+// benchUser is a user as `user create` makes them.
+var benchUser = oauth.Subject{ID: "0192b1f0-7a5c-7000-8000-000000000001", Username: "user", Enabled: true, State: oauth.SubjectActive}
+
+// fillBench makes grants, as many at once as share a commit well.
+func fillBench(b *testing.B, s *Store, grants int) []oauth.GrantID {
+	b.Helper()
+	const workers = 64
 	ids := make([]oauth.GrantID, grants)
-	for i := range ids {
-		_, _ = rand.Read(ids[i][:])
-		g := oauth.Grant{ID: ids[i], PublicID: rand.Text() + "000000", Version: 1, ClientID: "client", Subject: user.ID, SubjectEpoch: 1, AMR: []string{"pwd"}, KeyID: 1}
-		_, _ = rand.Read(g.CurrentHash[:])
-		if err := s.CreateGrant(ctx, oauth.NewGrant{Grant: g, ClientVersion: 1, IdleLifetime: time.Hour}); err != nil {
-			b.Fatal(err)
-		}
+	var working sync.WaitGroup
+	for w := range workers {
+		working.Go(func() {
+			for i := w; i < grants; i += workers {
+				if err := s.CreateGrant(context.Background(), benchGrant(&ids[i])); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
 	}
-	return s, ids
+	working.Wait()
+	return ids
+}
+
+// benchGrant is a grant as a login makes it.
+func benchGrant(id *oauth.GrantID) oauth.NewGrant {
+	_, _ = rand.Read(id[:])
+	g := oauth.Grant{
+		ID: *id, PublicID: rand.Text()[:20], Version: 1, ClientID: benchClient, Subject: benchUser.ID, SubjectEpoch: 1,
+		AMR: []string{"pwd"}, AuthTime: time.Now(), KeyID: 1,
+	}
+	_, _ = rand.Read(g.CurrentHash[:])
+	e := oauth.Event{
+		Type: oauth.EventLogin, RequestID: rand.Text() + "000000", ClientID: g.ClientID, Subject: g.Subject, GrantID: g.PublicID, Source: "192.0.2.0/24",
+	}
+	return oauth.NewGrant{Grant: g, ClientVersion: 1, IdleLifetime: time.Hour, AbsoluteLifetime: 1000 * time.Hour, Event: e}
 }
 
 // BenchmarkGrant reads one grant.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/failpoint"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
 
@@ -84,6 +86,7 @@ func (c *committer) run() {
 	for {
 		select {
 		case p := <-c.queue:
+			runtime.Gosched() // let those who are ready to write do so: they share the commit
 			c.commit(takeWaiting(p, c.queue, mostInBatch))
 		case <-c.closed:
 			select {
@@ -129,12 +132,14 @@ func (c *committer) commit(batch []*pending) {
 		}
 	}
 	c.commits.Add(1)
+	failpoint.Reach(failpoint.BeforeCommit)
 	if err := c.exec("COMMIT"); err != nil {
 		c.disconnect()
 		for i := range results { // even a conflict may have been with a member that is undone now
 			results[i] = errors.Join(oauth.ErrOutcomeUnknown, err)
 		}
 	}
+	failpoint.Reach(failpoint.AfterCommit)
 	answer(batch, results, nil)
 }
 

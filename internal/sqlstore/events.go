@@ -14,11 +14,11 @@ import (
 const mostRefusals = 10_000
 
 const insertEvent = `
-INSERT INTO events (at, last_at, count, type, reason, request_id, last_request_id, client_id, subject, grant_id, source, detail, shared)
-VALUES ($1, $1, 1, $2, $3, $4, $4, $5, $6, $7, $8, $9, $10)`
+INSERT INTO events (at, last_at, count, type, reason, request_id, client_id, subject, grant_id, source, detail, shared)
+VALUES ($1, $1, 1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 
 const shareEvent = insertEvent + `
-ON CONFLICT (shared) DO UPDATE SET count = events.count + 1, last_at = $1, last_request_id = $4`
+ON CONFLICT (shared) WHERE shared IS NOT NULL DO UPDATE SET count = events.count + 1, last_at = $1, last_request_id = $4`
 
 func (t *transaction) insertEvent(e oauth.Event, now time.Time) error {
 	_, err := t.exec(insertEvent, eventColumns(e, now, nil)...)
@@ -92,27 +92,45 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, eventColumns(e, e.At, nil)[:9]...)
 	}
 }
 
+// selectEvents and selectNoted read events and noted refusals.
+const (
+	selectEvents = `
+SELECT at, last_at, count, type, reason, request_id, client_id, subject, grant_id, source, detail FROM events`
+	selectNoted = `
+SELECT at, at, 1, type, reason, request_id, client_id, subject, grant_id, source, detail FROM event_refusals r`
+)
+
+// notLogin and login find the events of a request; those of logins, which are the
+// most and hardly ever asked for, have no index.
+const (
+	notLogin = ` WHERE (type <> 'login' AND request_id = $1 OR last_request_id = $1)`
+	login    = ` WHERE type = 'login' AND request_id = $1`
+)
+
 // Events implements admin.Store. A refusal that was both recorded and noted is
 // reported once.
 func (s *Store) Events(ctx context.Context, requestID string) ([]oauth.Event, error) {
-	list := []oauth.Event{}
-	err := s.rows(ctx, `
-SELECT at, last_at, count, type, reason, request_id, client_id, subject, grant_id, source, detail FROM events
- WHERE request_id = $1 OR last_request_id = $1
-UNION ALL
-SELECT at, at, 1, type, reason, request_id, client_id, subject, grant_id, source, detail FROM event_refusals r
- WHERE request_id = $1
-   AND NOT EXISTS (SELECT 1 FROM events e WHERE (e.request_id = $1 OR e.last_request_id = $1) AND e.reason = r.reason)`, func(row scanner) error {
-		var e oauth.Event
-		err := row.Scan(micro{&e.At}, micro{&e.LastAt}, &e.Count, &e.Type, &e.Reason, &e.RequestID, &e.ClientID, &e.Subject, &e.GrantID, &e.Source, &e.Detail)
-		list = append(list, e)
-		return err
-	}, requestID)
+	list, err := s.events(ctx, selectEvents+notLogin+" UNION ALL"+selectNoted+` WHERE request_id = $1
+   AND NOT EXISTS (SELECT 1 FROM events e`+notLogin+` AND e.reason = r.reason)`, requestID)
+	if err == nil && len(list) == 0 {
+		list, err = s.events(ctx, selectEvents+login, requestID)
+	}
 	if err != nil {
 		return nil, wrap("read events", err)
 	}
 	slices.SortStableFunc(list, func(a, b oauth.Event) int { return cmp.Compare(a.At.UnixMicro(), b.At.UnixMicro()) })
 	return list, nil
+}
+
+func (s *Store) events(ctx context.Context, query, requestID string) ([]oauth.Event, error) {
+	list := []oauth.Event{}
+	err := s.rows(ctx, query, func(row scanner) error {
+		var e oauth.Event
+		err := row.Scan(micro{&e.At}, micro{&e.LastAt}, &e.Count, &e.Type, &e.Reason, &e.RequestID, &e.ClientID, &e.Subject, &e.GrantID, &e.Source, &e.Detail)
+		list = append(list, e)
+		return err
+	}, requestID)
+	return list, err
 }
 
 func (s *Store) cleanEvents(ctx context.Context, c admin.Cleanup) (int, error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/admin"
+	"github.com/counterfoil/counterfoil/internal/failpoint"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
 
@@ -78,7 +79,7 @@ func (s *Store) GrantByPublicID(_ context.Context, publicID string) (oauth.Grant
 	now := s.clock()
 	var v oauth.GrantView
 	err := s.row(selectGrant+" WHERE g.public_id = $1", func(row scanner) (err error) {
-		v, err = scanGrant(row)
+		v, err = newGrantRow().scan(row)
 		return err
 	}, publicID)
 	v.Now = now
@@ -88,47 +89,51 @@ func (s *Store) GrantByPublicID(_ context.Context, publicID string) (oauth.Grant
 	return v, nil
 }
 
-// scanGrant reads a row of selectGrant. It scans into the driver's own types: the
-// conversions of database/sql cost more than the query.
-func scanGrant(row scanner) (oauth.GrantView, error) {
-	var (
-		v                                       oauth.GrantView
-		g                                       = &v.Grant
-		id, current, previous, salt             []byte
-		scope, resource, amr, status            string
-		username, state                         sql.NullString
-		authTime, revoked, rotated, idle        int64
-		absolute, created, lastUsed             int64
-		generation, keyID, retries              int64
-		subjectEnabled, clientActive, clientVer int64
-	)
-	err := row.Scan(&id, &g.PublicID, &g.Version, &g.ClientID, &g.Subject, &g.SubjectEpoch, &scope, &resource, &authTime, &amr, &g.ACR, &g.Confirmation,
-		&status, &revoked, &g.RevokedReason, &generation, &current, &previous, &salt, &keyID,
-		&rotated, &retries, &idle, &absolute, &created, &lastUsed,
-		&username, &v.Subject.Epoch, &subjectEnabled, &state, &clientVer, &clientActive)
-	if err != nil {
-		return v, err
+// grantRow is where rows of selectGrant are scanned, one after the other, into the
+// driver's own types: the conversions of database/sql cost more than the query.
+type grantRow struct {
+	view                                  oauth.GrantView
+	scope, resource, amr, status          string
+	username, state                       sql.NullString
+	generation, keyID, retries            int64
+	subjectEnabled, clientActive          int64
+	authTime, revokedAt, rotatedAt        int64
+	idle, absolute, createdAt, lastUsedAt int64
+	into                                  []any
+}
+
+func newGrantRow() *grantRow {
+	r := &grantRow{}
+	g := &r.view.Grant
+	r.into = []any{
+		(*octets16)(&g.ID), &g.PublicID, &g.Version, &g.ClientID, &g.Subject, &g.SubjectEpoch, &r.scope, &r.resource, &r.authTime, &r.amr, &g.ACR, &g.Confirmation,
+		&r.status, &r.revokedAt, &g.RevokedReason, &r.generation, (*octets32)(&g.CurrentHash), (*octets32)(&g.PreviousHash), (*octets32)(&g.SuccessorSalt), &r.keyID,
+		&r.rotatedAt, &r.retries, &r.idle, &r.absolute, &r.createdAt, &r.lastUsedAt,
+		&r.username, &r.view.Subject.Epoch, &r.subjectEnabled, &r.state, &r.view.ClientVersion, &r.clientActive,
 	}
-	if v.SubjectExists = username.Valid; v.SubjectExists {
-		v.Subject.ID, v.Subject.Username = g.Subject, username.String
-		v.Subject.Enabled, v.Subject.State = subjectEnabled != 0, oauth.SubjectState(state.String)
+	return r
+}
+
+// scan reads the next row.
+func (r *grantRow) scan(row scanner) (oauth.GrantView, error) {
+	if err := row.Scan(r.into...); err != nil {
+		return oauth.GrantView{}, err
 	}
-	v.ClientVersion, v.ClientActive = clientVer, clientActive != 0
-	g.Status, g.Generation, g.KeyID, g.Retries = oauth.GrantStatus(status), uint32(generation), uint16(keyID), int(retries)
-	g.AuthTime, g.RevokedAt, g.RotatedAt, g.IdleExpiresAt = fromMicro(authTime), fromMicro(revoked), fromMicro(rotated), fromMicro(idle)
-	g.AbsoluteExpiresAt, g.CreatedAt, g.LastUsedAt = fromMicro(absolute), fromMicro(created), fromMicro(lastUsed)
-	copy(g.ID[:], id)
-	copy(g.CurrentHash[:], current)
-	copy(g.PreviousHash[:], previous)
-	copy(g.SuccessorSalt[:], salt)
-	if g.Scope, err = fromList(scope); err != nil {
-		return v, err
+	v := r.view
+	g := &v.Grant
+	if v.SubjectExists = r.username.Valid; v.SubjectExists {
+		v.Subject.ID, v.Subject.Username = g.Subject, r.username.String
+		v.Subject.Enabled, v.Subject.State = r.subjectEnabled != 0, oauth.SubjectState(r.state.String)
 	}
-	if g.Resource, err = fromList(resource); err != nil {
-		return v, err
-	}
-	g.AMR, err = fromList(amr)
-	return v, err
+	v.ClientActive = r.clientActive != 0
+	g.Status, g.Generation, g.KeyID, g.Retries = oauth.GrantStatus(r.status), uint32(r.generation), uint16(r.keyID), int(r.retries)
+	g.AuthTime, g.RevokedAt, g.RotatedAt, g.IdleExpiresAt = fromMicro(r.authTime), fromMicro(r.revokedAt), fromMicro(r.rotatedAt), fromMicro(r.idle)
+	g.AbsoluteExpiresAt, g.CreatedAt, g.LastUsedAt = fromMicro(r.absolute), fromMicro(r.createdAt), fromMicro(r.lastUsedAt)
+	var scopeErr, resourceErr, amrErr error
+	g.Scope, scopeErr = fromList(r.scope)
+	g.Resource, resourceErr = fromList(r.resource)
+	g.AMR, amrErr = fromList(r.amr)
+	return v, errors.Join(scopeErr, resourceErr, amrErr)
 }
 
 // CreateGrant implements oauth.Store.
@@ -190,6 +195,7 @@ func (s *Store) SwapGrant(_ context.Context, old, next *oauth.Grant, clientVersi
 				rotated = now
 			}
 		}
+		failpoint.Reach(failpoint.BeforeSwap)
 		return tx.execOne(oauth.ErrConflict, swapGrant, old.Subject, old.SubjectEpoch, old.ClientID, clientVersion,
 			next.Generation, next.CurrentHash[:], orNull(next.PreviousHash), orNull(next.SuccessorSalt), next.KeyID,
 			toMicro(rotated), next.Retries, toMicro(next.IdleExpiresAt), toMicro(next.LastUsedAt), old.ID[:], old.Version)
@@ -211,6 +217,7 @@ func (s *Store) RevokeGrant(_ context.Context, id oauth.GrantID, reason string, 
 		if err != nil || n == 0 {
 			return err
 		}
+		failpoint.Reach(failpoint.RevokeGrant)
 		return tx.insertEvent(e, now)
 	})
 }
@@ -222,11 +229,11 @@ func (s *Store) Grants(ctx context.Context, f admin.GrantFilter) ([]oauth.GrantV
 		limit = -1
 	}
 	now := s.clock()
-	list := []oauth.GrantView{}
+	list, into := []oauth.GrantView{}, newGrantRow()
 	err := s.rows(ctx, selectGrant+`
  WHERE ($1 = '' OR g.public_id = $1) AND ($2 = '' OR g.subject = $2) AND ($3 = '' OR g.client_id = $3)
  ORDER BY g.created_at DESC, g.id DESC LIMIT $4`, func(row scanner) error {
-		v, err := scanGrant(row)
+		v, err := into.scan(row)
 		v.Now = now
 		list = append(list, v)
 		return err
@@ -252,9 +259,11 @@ func (s *Store) RevokeGrants(_ context.Context, f admin.GrantFilter, reason stri
 		if revoked, err = tx.revokeAll(f, reason, now); err != nil {
 			return err
 		}
+		failpoint.Reach(failpoint.RevokeGrants)
 		if err := tx.shutOut(f, now); err != nil {
 			return err
 		}
+		failpoint.Reach(failpoint.ShutOut)
 		return tx.insertEvent(e, now)
 	})
 	return int(revoked), err
@@ -325,6 +334,7 @@ func (s *Store) Cleanup(ctx context.Context, c admin.Cleanup) (admin.Removed, er
 		if err != nil {
 			return removed, wrap("clean up", err)
 		}
+		failpoint.Reach(failpoint.CleanupPart)
 	}
 	return removed, nil
 }
@@ -371,6 +381,7 @@ func (s *Store) deleteGrants(ids [][]byte, cutoff int64) (int, error) {
 				return err
 			}
 			deleted += n
+			failpoint.Reach(failpoint.DeleteGrant)
 		}
 		return nil
 	})

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -24,12 +25,13 @@ type found struct {
 }
 
 // readGrants serves the queue of lookups until the store is closed. Like the
-// committer it takes what waits: at load several reads share the cost of a query,
-// and nobody waits for a timer.
+// committer it lets those who are ready ask first and takes what waits: at load
+// several reads share the cost of a query, and nobody waits for a timer.
 func (s *Store) readGrants() {
 	for {
 		select {
 		case l := <-s.lookups:
+			runtime.Gosched()
 			s.readTogether(takeWaiting(l, s.lookups, mostInLookup))
 		case <-s.stop:
 			return
@@ -40,9 +42,9 @@ func (s *Store) readGrants() {
 // readTogether answers a batch of lookups with one query, and so one snapshot.
 func (s *Store) readTogether(batch []*lookup) {
 	now := s.clock()
-	views := make(map[oauth.GrantID]oauth.GrantView, len(batch))
+	views, into := make(map[oauth.GrantID]oauth.GrantView, len(batch)), newGrantRow()
 	err := s.queryGrants(batch, func(row scanner) error {
-		v, err := scanGrant(row)
+		v, err := into.scan(row)
 		v.Now = now
 		views[v.Grant.ID] = v
 		return err

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
+
+	"github.com/counterfoil/counterfoil/internal/failpoint"
 )
 
 //go:embed migrations/*.sql
@@ -64,7 +66,9 @@ func (s *Store) migrateOnce(ctx context.Context) error {
 	if err := notNewer(ctx, p); err != nil {
 		return err
 	}
+	failpoint.Reach(failpoint.BeforeMigration)
 	_, err = p.Up(ctx)
+	failpoint.Reach(failpoint.AfterMigration)
 	return err
 }
 

@@ -179,6 +179,28 @@ func (m micro) Scan(v any) error {
 	return nil
 }
 
+// octets16 scans an identifier of fixed length.
+type octets16 [16]byte
+
+// Scan implements sql.Scanner.
+func (o *octets16) Scan(v any) error { return scanOctets(o[:], v) }
+
+// octets32 scans a hash or salt; NULL is zero.
+type octets32 [32]byte
+
+// Scan implements sql.Scanner.
+func (o *octets32) Scan(v any) error { return scanOctets(o[:], v) }
+
+func scanOctets(into []byte, v any) error {
+	b, ok := v.([]byte)
+	if v != nil && (!ok || len(b) != len(into)) {
+		return fmt.Errorf("%d octets are stored as %T of another length", len(into), v)
+	}
+	clear(into)
+	copy(into, b)
+	return nil
+}
+
 // flag returns a boolean as it is stored.
 func flag(b bool) int {
 	if b {
