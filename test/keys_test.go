@@ -3,7 +3,9 @@ package test
 import (
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/counterfoil/counterfoil/test/program"
 )
@@ -48,4 +50,47 @@ func TestMasterKeyRotation(t *testing.T) {
 	}
 	p.Stop()
 	other.Stop()
+}
+
+// ledger remembers, outside of the server, what it acknowledged.
+type ledger struct {
+	mu           sync.Mutex
+	successor    map[string]string
+	acknowledged atomic.Int64
+}
+
+// refresh refreshes once. Without a whole answer, or with 503, the client keeps its
+// token: the next time is the retry.
+func (l *ledger) refresh(t *testing.T, p *program.Program, c program.Client, token string) string {
+	answer, err := p.Refresh(c, token)
+	if err != nil || answer.Status == 503 {
+		return token
+	}
+	if answer.Status != 200 {
+		t.Errorf("an honest client was refused: %d %s (%s)", answer.Status, answer.Error, answer.Hint)
+		return token
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if known, ok := l.successor[token]; ok && known != answer.RefreshToken {
+		t.Error("a refresh token has two successors")
+	}
+	l.successor[token] = answer.RefreshToken
+	l.acknowledged.Add(1)
+	return answer.RefreshToken
+}
+
+// waitFor waits until so many refreshes were acknowledged.
+func (l *ledger) waitFor(t *testing.T, n int64) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for l.acknowledged.Load() < n {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("only %d of %d refreshes came through", l.acknowledged.Load(), n)
+		}
+	}
 }

@@ -80,28 +80,48 @@ func newLoadProgram(b *testing.B, settings ...string) *loaded {
 	return l
 }
 
-// refreshRepeatedly refreshes n times over one connection, with as little work as
-// possible: the server shall have the machine.
+// refreshRepeatedly refreshes n times over one connection.
 func (l *loaded) refreshRepeatedly(b *testing.B, token string, n int) {
-	conn, err := net.Dial("tcp", l.Address)
+	c, err := l.connect()
 	if err != nil {
 		b.Error(err)
 		return
 	}
-	defer func() { _ = conn.Close() }()
-	answers := bufio.NewReaderSize(conn, 8192)
+	defer c.close()
 	for range n {
-		body := `{"grant_type":"refresh_token","client_id":"` + l.client.ID + `","client_secret":"` + l.client.Secret + `","refresh_token":"` + token + `"}`
-		_, err := fmt.Fprintf(conn, "POST /oauth2-token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", l.Address, len(body), body)
-		if err != nil {
-			b.Error(err)
-			return
-		}
-		if token, err = readRefreshToken(answers); err != nil {
+		if token, err = c.refresh(token); err != nil {
 			b.Error(err)
 			return
 		}
 	}
+}
+
+// connection is a client's connection. It does as little work as possible: the
+// server shall have the machine.
+type connection struct {
+	*loaded
+	conn    net.Conn
+	answers *bufio.Reader
+}
+
+func (l *loaded) connect() (*connection, error) {
+	conn, err := net.Dial("tcp", l.Address)
+	if err != nil {
+		return nil, err
+	}
+	return &connection{loaded: l, conn: conn, answers: bufio.NewReaderSize(conn, 8192)}, nil
+}
+
+func (c *connection) close() { _ = c.conn.Close() }
+
+// refresh refreshes once and returns the successor.
+func (c *connection) refresh(token string) (string, error) {
+	body := `{"grant_type":"refresh_token","client_id":"` + c.client.ID + `","client_secret":"` + c.client.Secret + `","refresh_token":"` + token + `"}`
+	_, err := fmt.Fprintf(c.conn, "POST /oauth2-token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", c.Address, len(body), body)
+	if err != nil {
+		return token, err
+	}
+	return readRefreshToken(c.answers)
 }
 
 // readRefreshToken reads an answer and returns the refresh token in it.

@@ -72,7 +72,7 @@ func isRSA(key crypto.Signer) bool {
 
 func signRS256(_ io.Reader, key crypto.Signer, input []byte) ([]byte, error) {
 	digest := sha256.Sum256(input)
-	return rsa.SignPKCS1v15(nil, key.(*rsa.PrivateKey), crypto.SHA256, digest[:])
+	return key.Sign(nil, digest[:], crypto.SHA256)
 }
 
 func verifyRS256(key crypto.PublicKey, input, signature []byte) bool {
@@ -81,11 +81,11 @@ func verifyRS256(key crypto.PublicKey, input, signature []byte) bool {
 }
 
 // pss is the salt of PS256: as long as the hash, in both directions (RFC 7518 section 3.5).
-var pss = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}
+var pss = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
 
 func signPS256(random io.Reader, key crypto.Signer, input []byte) ([]byte, error) {
 	digest := sha256.Sum256(input)
-	return rsa.SignPSS(random, key.(*rsa.PrivateKey), crypto.SHA256, digest[:], pss)
+	return key.Sign(random, digest[:], pss)
 }
 
 func verifyPS256(key crypto.PublicKey, input, signature []byte) bool {

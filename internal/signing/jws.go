@@ -63,7 +63,7 @@ func (k *openKey) serialize(random io.Reader, typ string, payload []byte) (strin
 	token := make([]byte, 0, len(h)+encoding.EncodedLen(len(payload))+1+encoding.EncodedLen(maxSignatureBytes))
 	token = append(token, h...)
 	token = encoding.AppendEncode(token, payload)
-	signature, err := k.sign(random, k.private, token)
+	signature, err := k.sign(random, k.signer, token)
 	if err != nil {
 		return "", fmt.Errorf("sign with %s key %s: %w", k.alg, k.id, err)
 	}

@@ -26,7 +26,7 @@ func b64(text string) string { return base64.RawURLEncoding.EncodeToString([]byt
 func forge(t testing.TB, r *Ring, alg, signAs, header, payload string) string {
 	t.Helper()
 	input := b64(header) + "." + b64(payload)
-	signature, err := algorithms[signAs].sign(rand.Reader, r.view().active[alg].private, []byte(input))
+	signature, err := algorithms[signAs].sign(rand.Reader, r.view().active[alg].signer, []byte(input))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestES256KeepsLeadingZeros(t *testing.T) {
 	}
 	var shortR, shortS bool
 	for i := 0; i < 50_000 && !(shortR && shortS); i++ {
-		signature, err := key.sign(rand.Reader, key.private, []byte("input"))
+		signature, err := key.sign(rand.Reader, key.signer, []byte("input"))
 		if err != nil || len(signature) != 64 {
 			t.Fatalf("signature of %d bytes, %v", len(signature), err)
 		}

@@ -19,7 +19,8 @@ var ErrSealed = errors.New("cannot be opened with master key")
 type openKey struct {
 	algorithm
 	id, alg string
-	private crypto.Signer
+	private crypto.Signer // what is sealed
+	signer  crypto.Signer // what signs: see accelerate
 	public  crypto.PublicKey
 	jwk     []byte            // public members only (RFC 7517)
 	headers map[string]string // by `typ`: see header
@@ -47,7 +48,14 @@ func newOpenKey(alg string, private crypto.Signer) (*openKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode JWK: %w", err)
 	}
-	k := &openKey{algorithm: a, id: jwk.KeyID, alg: alg, private: private, public: private.Public(), jwk: encoded, headers: map[string]string{}}
+	signer, err := accelerate(private)
+	if err != nil {
+		return nil, err
+	}
+	k := &openKey{
+		algorithm: a, id: jwk.KeyID, alg: alg, private: private, signer: signer, public: private.Public(),
+		jwk: encoded, headers: map[string]string{},
+	}
 	for _, typ := range commonTypes {
 		if k.headers[typ], err = k.encodeHeader(typ); err != nil {
 			return nil, err
