@@ -47,7 +47,7 @@ func runDemo(cmd *cobra.Command, _ []string) (err error) {
 	if err != nil {
 		return configurationError{err}
 	}
-	i, err := openStore(cmd.Context(), c, newLogger(cmd.ErrOrStderr(), c))
+	i, err := openStore(cmd.Context(), c, newLogger(cmd.ErrOrStderr(), c), 0)
 	if err != nil {
 		return err
 	}

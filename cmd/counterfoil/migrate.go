@@ -32,7 +32,7 @@ func newMigrateUpCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			i, err := openStore(cmd.Context(), c, newLogger(cmd.ErrOrStderr(), c))
+			i, err := openStore(cmd.Context(), c, newLogger(cmd.ErrOrStderr(), c), commandPatience)
 			if err != nil {
 				return err
 			}
@@ -88,7 +88,7 @@ func withDatabase(run func(cmd *cobra.Command, args []string, i *installation, p
 		if _, err := os.Stat(filepath.Join(c.Data, databaseFile)); err != nil {
 			return fmt.Errorf("there is no database yet: %w", err)
 		}
-		i, err := openStore(cmd.Context(), c, newLogger(cmd.ErrOrStderr(), c))
+		i, err := openStore(cmd.Context(), c, newLogger(cmd.ErrOrStderr(), c), commandPatience)
 		if err != nil {
 			return err
 		}

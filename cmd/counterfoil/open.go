@@ -44,7 +44,7 @@ func openInstallation(cmd *cobra.Command) (*installation, error) {
 	if err != nil {
 		return nil, err
 	}
-	i, err := openStore(cmd.Context(), c, newLogger(cmd.ErrOrStderr(), c))
+	i, err := openStore(cmd.Context(), c, newLogger(cmd.ErrOrStderr(), c), commandPatience)
 	if err != nil {
 		return nil, err
 	}
@@ -54,12 +54,16 @@ func openInstallation(cmd *cobra.Command) (*installation, error) {
 	return i, nil
 }
 
+// commandPatience is how long a command waits for its turn to write beside a server
+// that is busy writing.
+const commandPatience = 10 * time.Second
+
 // openStore opens the database only, whatever its schema.
-func openStore(ctx context.Context, c *config.Config, log *slog.Logger) (*installation, error) {
+func openStore(ctx context.Context, c *config.Config, log *slog.Logger, patience time.Duration) (*installation, error) {
 	if err := makeDataDirectory(c.Data); err != nil {
 		return nil, configurationError{err}
 	}
-	store, err := sqlstore.OpenSQLite(ctx, filepath.Join(c.Data, databaseFile), sqlstore.Options{Now: time.Now, Log: log})
+	store, err := sqlstore.OpenSQLite(ctx, filepath.Join(c.Data, databaseFile), sqlstore.Options{Now: time.Now, Log: log, Patience: patience})
 	if err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ SIGTERM or SIGINT stops it when the requests in flight are answered, a second on
 			log := newLogger(cmd.ErrOrStderr(), c)
 			forbidCoreDumps(log)
 			collectSeldom()
-			i, err := openStore(cmd.Context(), c, log)
+			i, err := openStore(cmd.Context(), c, log, 0)
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/counterfoil/counterfoil/internal/signing"
 )
 
 func newVersionCommand() *cobra.Command {
@@ -29,15 +31,16 @@ type versionRecord struct {
 	Commit   string `json:"commit,omitempty"`
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
+	RSA      string `json:"rsa"` // what signs with RSA keys
 }
 
 func (r versionRecord) fields() []field {
-	return []field{{"version", r.Version, ""}, {"commit", r.Commit, ""}, {"go", r.Go, ""}, {"platform", r.Platform, ""}}
+	return []field{{"version", r.Version, ""}, {"commit", r.Commit, ""}, {"go", r.Go, ""}, {"platform", r.Platform, ""}, {"rsa", r.RSA, ""}}
 }
 
 // thisVersion reads what the Go command recorded in the program.
 func thisVersion() versionRecord {
-	r := versionRecord{Version: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	r := versionRecord{Version: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, RSA: signing.Backend()}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return r

@@ -4,11 +4,10 @@ package signing
 
 import (
 	"crypto"
-	"runtime"
 )
 
-// Backend names what signs with RSA keys, and its version.
-func Backend() string { return "crypto/rsa, " + runtime.Version() }
+// Backend names what signs with RSA keys: Go, or OpenSSL and its version.
+func Backend() string { return "Go" }
 
 // accelerate returns what signs with the key: see openssl.go.
 func accelerate(private crypto.Signer) (crypto.Signer, error) { return private, nil }

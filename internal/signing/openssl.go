@@ -46,7 +46,7 @@ import (
 	"unsafe"
 )
 
-// Backend names what signs with RSA keys, and its version.
+// Backend names what signs with RSA keys: Go, or OpenSSL and its version.
 func Backend() string { return C.GoString(C.OpenSSL_version(C.OPENSSL_VERSION)) }
 
 // opensslKey is an RSA key that OpenSSL signs with.

@@ -54,7 +54,7 @@ var errNewer = errors.New("the database was made by a newer version")
 
 func (s *Store) migrateOnce(ctx context.Context) error {
 	// A connection of its own: the writer's is the committer's.
-	db, err := openSQLite(s.path, 1)
+	db, err := s.connections(1)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func notNewer(ctx context.Context, p *goose.Provider) error {
 
 // Migrations lists all steps of the schema, and when each was applied.
 func (s *Store) Migrations(ctx context.Context) ([]Migration, error) {
-	db, err := openSQLite(s.path, 1)
+	db, err := s.connections(1)
 	if err != nil {
 		return nil, err
 	}

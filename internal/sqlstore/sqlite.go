@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -31,11 +32,11 @@ func OpenSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	if err := file.Close(); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	s := &Store{now: o.Now, log: o.Log, path: path}
-	if s.writer, err = openSQLite(path, 1); err != nil {
+	s := &Store{now: o.Now, log: o.Log, path: path, patience: cmp.Or(o.Patience, serverPatience)}
+	if s.writer, err = s.connections(1); err != nil {
 		return nil, err
 	}
-	if s.reader, err = openSQLite(path, 2*runtime.GOMAXPROCS(0)); err != nil {
+	if s.reader, err = s.connections(2 * runtime.GOMAXPROCS(0)); err != nil {
 		return nil, errors.Join(err, s.writer.Close())
 	}
 	if err := errors.Join(connect(ctx, s.writer), connect(ctx, s.reader)); err != nil {
@@ -65,12 +66,15 @@ func connect(ctx context.Context, db *sql.DB) error {
 	}
 }
 
-// openSQLite opens a pool of connections that stay open.
-func openSQLite(path string, connections int) (*sql.DB, error) {
+// serverPatience is how long a server waits for its turn: its clients wait with it.
+const serverPatience = 2500 * time.Millisecond
+
+// connections opens a pool of connections that stay open.
+func (s *Store) connections(most int) (*sql.DB, error) {
 	pragmas := url.Values{"_pragma": {
-		"busy_timeout(2500)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(MEMORY)", "cache_size(-16384)",
+		fmt.Sprintf("busy_timeout(%d)", s.patience.Milliseconds()), "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(MEMORY)", "cache_size(-16384)",
 	}}
-	absolute, err := filepath.Abs(path)
+	absolute, err := filepath.Abs(s.path)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
@@ -78,8 +82,8 @@ func openSQLite(path string, connections int) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
+	db.SetMaxOpenConns(most)
+	db.SetMaxIdleConns(most)
 	return db, nil
 }
 

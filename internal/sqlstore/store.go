@@ -17,6 +17,9 @@ import (
 type Options struct {
 	Now func() time.Time // the store's clock
 	Log *slog.Logger     // for faults of work in the background
+	// Patience is how long a write waits while another process writes; 0: 2.5 s, for
+	// a server, whose clients wait. Less than longestWait.
+	Patience time.Duration
 }
 
 // Store keeps everything in a SQL database. Reads go to a pool of connections,
@@ -25,6 +28,7 @@ type Store struct {
 	now       func() time.Time
 	log       *slog.Logger
 	path      string
+	patience  time.Duration
 	reader    *sql.DB
 	writer    *sql.DB
 	committer *committer
