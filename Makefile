@@ -2,7 +2,7 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: build test lint bench setup
+.PHONY: build test prove lint bench setup
 
 # One static binary, no cgo.
 build:
@@ -11,6 +11,11 @@ build:
 # Everything, under the race detector. Installs what it needs on Debian.
 test: setup
 	CGO_ENABLED=1 go test -race -count=1 ./...
+
+# The promises of docs/rotation.md, checked for so long; docs/correctness.md says how.
+PROVE ?= 10m
+prove: setup
+	go run ./test/prove -budget $(PROVE)
 
 # The race detector needs a C compiler, the scripts curl and openssl.
 setup:

@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"internal/sqlstore":  {"internal/oauth", "internal/admin", "internal/signing", "internal/failpoint"},
 	"internal/storetest": {"internal/oauth", "internal/admin", "internal/signing", "internal/password"},
 	"internal/config":    {"internal/oauth", "internal/password"},
+	"internal/bench":     {},
 }
 
 // mustNotImport lists what the domain must not know: it has no I/O, no clock and no

@@ -72,7 +72,7 @@ them. All commands work while the server runs.`,
 		newDemoCommand(), newServeCommand(), newMigrateCommand(),
 		newClientCommand(), newUserCommand(), newGrantCommand(), newKeyCommand(),
 		newBackupCommand(), newDoctorCommand(), newExplainCommand(), newCleanupCommand(),
-		newConfigCommand(), newHealthcheckCommand(), newVersionCommand(),
+		newConfigCommand(), newBenchCommand(), newHealthcheckCommand(), newVersionCommand(),
 	)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

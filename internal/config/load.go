@@ -154,9 +154,9 @@ func (s *Sources) configFile(variables map[string]string) (path, origin string, 
 	return path, origin, nil
 }
 
-// foreign are variables that begin like ours and are not: Kubernetes makes them
-// for services, cobra for completion.
-var foreign = regexp.MustCompile(`^COUNTERFOIL_((\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)|ACTIVE_HELP|COMPLETION_DESCRIPTIONS)$`)
+// foreign are variables that begin like ours and are no settings: Kubernetes makes them
+// for services, cobra for completion, and `counterfoil bench` has some of its own.
+var foreign = regexp.MustCompile(`^COUNTERFOIL_((\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)|BENCH_\w+|ACTIVE_HELP|COMPLETION_DESCRIPTIONS)$`)
 
 func readEnvironment(variables map[string]string) (map[string]given, error) {
 	values := map[string]given{}

@@ -93,8 +93,9 @@ func (k *Keys) add(line string) error {
 	if err != nil || number == 0 {
 		return errors.New("the key id is not a number from 1 to 65535")
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimSpace(secret))
-	if err != nil || len(raw) != MasterKeySize {
+	secret = strings.TrimSpace(secret)
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(secret)
+	if err != nil || len(raw) != MasterKeySize || strings.ContainsRune(secret, '\r') { // encoding/base64 would skip it
 		return errors.New("the key is not 32 bytes in base64url")
 	}
 	if _, twice := k.keys[uint16(number)]; twice {

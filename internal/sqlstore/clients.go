@@ -195,7 +195,7 @@ func (s *Store) cleanSecrets(ctx context.Context, c admin.Cleanup) (int, error) 
 	for _, client := range clients {
 		kept := []oauth.ClientSecret{}
 		for _, secret := range client.Secrets {
-			if secret.Alive(cutoff) {
+			if secret.ExpiresAt.IsZero() || !secret.ExpiresAt.Before(cutoff) {
 				kept = append(kept, secret)
 			}
 		}

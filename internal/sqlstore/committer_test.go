@@ -147,6 +147,28 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
+// TestFailedCommit: when COMMIT fails, nobody knows what happened, and the next write
+// succeeds. A deferred constraint is what makes it fail here.
+func TestFailedCommit(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	exec := func(query string) error {
+		return s.committer.do(func(tx *transaction) error {
+			_, err := tx.exec(query)
+			return err
+		})
+	}
+	if err := exec("CREATE TABLE orphans (parent INTEGER REFERENCES master_keys (id) DEFERRABLE INITIALLY DEFERRED)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := exec("INSERT INTO orphans VALUES (1)"); !errors.Is(err, oauth.ErrOutcomeUnknown) {
+		t.Errorf("a failed COMMIT: got %v, want an unknown outcome", err)
+	}
+	if err := s.RecordEvent(t.Context(), oauth.Event{Type: oauth.EventLogin}); err != nil {
+		t.Errorf("the next write: %v", err)
+	}
+}
+
 // TestClosed: a closed store refuses instead of waiting.
 func TestClosed(t *testing.T) {
 	t.Parallel()

@@ -137,5 +137,5 @@ func (s *Store) cleanEvents(ctx context.Context, c admin.Cleanup) (int, error) {
 	if c.Events <= 0 {
 		return 0, nil
 	}
-	return s.deleteInSteps(ctx, c, "events", "id", "last_at <= $1", toMicro(s.clock().Add(-c.Events)))
+	return s.deleteInSteps(ctx, c, "events", "id", "last_at < $1", toMicro(s.clock().Add(-c.Events)))
 }

@@ -32,7 +32,7 @@ func (s *Store) LoginFailures(_ context.Context, k oauth.LoginKeys) (oauth.Login
 		key  [16]byte
 		into *oauth.FailureCount
 	}{{kindPair, k.Pair, &f.Pair}, {kindSource, k.Source, &f.Source}} {
-		err := s.row("SELECT count, last_at FROM event_failures WHERE key = $1 AND last_at > $2", func(row scanner) error {
+		err := s.row("SELECT count, last_at FROM event_failures WHERE key = $1 AND last_at >= $2", func(row scanner) error {
 			return row.Scan(&counter.into.Count, micro{&counter.into.Last})
 		}, counter.key[:], toMicro(f.Now.Add(-memory(counter.kind))))
 		if err != nil && !errors.Is(err, oauth.ErrNotFound) {
@@ -71,7 +71,7 @@ func (s *Store) RecordLoginFailure(_ context.Context, k oauth.LoginKeys, userID 
 func (t *transaction) countFailure(kind string, key [16]byte, now time.Time) (count int, err error) {
 	_, err = t.exec(`
 INSERT INTO event_failures (key, kind, count, last_at) VALUES ($1, $2, 1, $3)
-ON CONFLICT (key) DO UPDATE SET count = CASE WHEN event_failures.last_at > $4 THEN event_failures.count + 1 ELSE 1 END, last_at = $3`,
+ON CONFLICT (key) DO UPDATE SET count = CASE WHEN event_failures.last_at >= $4 THEN event_failures.count + 1 ELSE 1 END, last_at = $3`,
 		key[:], kind, toMicro(now), toMicro(now.Add(-memory(kind))))
 	if err != nil {
 		return 0, err
@@ -119,7 +119,7 @@ func (s *Store) SaveClientFailures(_ context.Context, counts map[[16]byte]oauth.
 			_, err := tx.exec(`
 INSERT INTO event_failures (key, kind, count, last_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (key) DO UPDATE SET count = $3, last_at = $4
- WHERE event_failures.count < $3 OR event_failures.last_at <= $5`,
+ WHERE event_failures.count < $3 OR event_failures.last_at < $5`,
 				key[:], kindClient, n.Count, toMicro(n.Last), forgotten)
 			if err != nil {
 				return err
@@ -131,6 +131,6 @@ ON CONFLICT (key) DO UPDATE SET count = $3, last_at = $4
 
 func (s *Store) cleanFailures(ctx context.Context, c admin.Cleanup) (int, error) {
 	now := s.clock().Add(-c.DeadFor)
-	return s.deleteInSteps(ctx, c, "event_failures", "key", "last_at <= CASE WHEN kind = 'source' THEN $1 ELSE $2 END",
+	return s.deleteInSteps(ctx, c, "event_failures", "key", "last_at < CASE WHEN kind = 'source' THEN $1 ELSE $2 END",
 		toMicro(now.Add(-memory(kindSource))), toMicro(now.Add(-memory(kindPair))))
 }

@@ -341,7 +341,7 @@ func (s *Store) Cleanup(ctx context.Context, c admin.Cleanup) (admin.Removed, er
 
 // deadGrant is the condition for a grant that is over since $1. An end that the
 // client's policy alone brings is not among them: a policy may change.
-const deadGrant = `(status = 'revoked' AND revoked_at <= $1 OR idle_expires_at <= $1 OR absolute_expires_at > 0 AND absolute_expires_at <= $1)`
+const deadGrant = `(status = 'revoked' AND revoked_at < $1 OR idle_expires_at < $1 OR absolute_expires_at > 0 AND absolute_expires_at < $1)`
 
 func (s *Store) cleanGrants(ctx context.Context, c admin.Cleanup) (int, error) {
 	cutoff := toMicro(s.clock().Add(-c.DeadFor))

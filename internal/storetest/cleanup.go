@@ -112,10 +112,10 @@ func cleanRevoked(f *fixture) {
 	f.must(f.DeleteUser(f.Context(), f.bob.ID, act("")), "delete user")
 	before := f.look()
 	c := admin.Cleanup{DeadFor: time.Hour}
-	f.clock.advance(58*time.Minute - time.Microsecond)
-	f.wantRemoved(f.clean(c), admin.Removed{}, "a microsecond before an hour since the revocation")
+	f.clock.advance(58 * time.Minute)
+	f.wantRemoved(f.clean(c), admin.Removed{}, "an hour after the revocation, and not longer")
 	f.onlyChanged(before, "clean up")
-	f.clock.advance(2 * time.Microsecond)
+	f.clock.advance(time.Microsecond)
 	f.wantRemoved(f.clean(c), admin.Removed{Grants: 1}, "a microsecond after an hour since the revocation")
 	f.gone(f.grant)
 	f.clock.advance(time.Minute)
@@ -127,13 +127,13 @@ func cleanRevoked(f *fixture) {
 
 func cleanExpiredLater(f *fixture) {
 	c := admin.Cleanup{DeadFor: time.Hour}
-	f.until(f.grant.IdleExpiresAt.Add(time.Hour - time.Microsecond))
+	f.until(f.grant.IdleExpiresAt.Add(time.Hour))
 	before := f.look()
 	f.revoke(f.sibling) // its end counts from when it expired, not from now
-	f.wantRemoved(f.clean(c), admin.Removed{Grants: 4}, "a microsecond before an hour since the last grant ended")
+	f.wantRemoved(f.clean(c), admin.Removed{Grants: 4}, "an hour after the last grant ended, and not longer")
 	f.gone(f.sibling)
 	f.onlyChanged(before, "clean up", f.sibling, before.Grants["public alice at app"], before.Grants["public bob at web"], before.Grants["public bob at app"])
-	f.clock.advance(2 * time.Microsecond)
+	f.clock.advance(time.Microsecond)
 	f.wantRemoved(f.clean(c), admin.Removed{Grants: 1}, "a microsecond after an hour since the last grant ended")
 }
 
@@ -176,10 +176,10 @@ func cleanSecrets(f *fixture) {
 		{Hash: "for ever"}, {Hash: "an hour", ExpiresAt: f.clock.stored().Add(time.Hour)}, {Hash: "a day", ExpiresAt: f.clock.stored().Add(24 * time.Hour)},
 	}
 	f.must(f.UpdateClient(f.Context(), c, act("")), "update client")
-	f.clock.advance(2*time.Hour - time.Microsecond)
+	f.clock.advance(2 * time.Hour)
 	want := f.client("web")
-	f.wantRemoved(f.clean(admin.Cleanup{DeadFor: time.Hour}), admin.Removed{}, "a microsecond before an hour since a secret ended")
-	f.clock.advance(2 * time.Microsecond)
+	f.wantRemoved(f.clean(admin.Cleanup{DeadFor: time.Hour}), admin.Removed{}, "an hour after a secret ended, and not longer")
+	f.clock.advance(time.Microsecond)
 	f.wantRemoved(f.clean(admin.Cleanup{DeadFor: time.Hour}), admin.Removed{Secrets: 1}, "a microsecond after an hour since a secret ended")
 	f.sameClient(f.client("web"), want, "client after the clean-up of what it did not show")
 	f.wantRemoved(f.clean(admin.Cleanup{DeadFor: time.Hour}), admin.Removed{}, "again")
@@ -187,16 +187,16 @@ func cleanSecrets(f *fixture) {
 
 func cleanLoginFailures(f *fixture) {
 	f.fail(keysOf("s", "a"))
-	f.clock.advance(oauth.SourceMemory - time.Microsecond)
-	f.wantRemoved(f.clean(admin.Cleanup{}), admin.Removed{}, "a microsecond before the source is forgotten")
+	f.clock.advance(oauth.SourceMemory)
+	f.wantRemoved(f.clean(admin.Cleanup{}), admin.Removed{}, "the last moment of the source's memory")
 	f.wantFailures(keysOf("s", "a"), 1, 1, "a clean-up before the source is forgotten")
-	f.clock.advance(2 * time.Microsecond)
+	f.clock.advance(time.Microsecond)
 	f.clean(admin.Cleanup{})
 	f.wantFailures(keysOf("s", "a"), 1, 0, "a clean-up after the source was forgotten")
-	f.clock.advance(oauth.PairMemory - oauth.SourceMemory - 2*time.Microsecond)
-	f.wantRemoved(f.clean(admin.Cleanup{}), admin.Removed{}, "a microsecond before the pair is forgotten")
+	f.clock.advance(oauth.PairMemory - oauth.SourceMemory - time.Microsecond)
+	f.wantRemoved(f.clean(admin.Cleanup{}), admin.Removed{}, "the last moment of the pair's memory")
 	f.wantFailures(keysOf("s", "a"), 1, 0, "a clean-up before the pair is forgotten")
-	f.clock.advance(2 * time.Microsecond)
+	f.clock.advance(time.Microsecond)
 	f.wantRemoved(f.clean(admin.Cleanup{DeadFor: time.Hour}), admin.Removed{}, "counters that ended a microsecond ago")
 	f.clock.advance(time.Hour)
 	if r := f.clean(admin.Cleanup{DeadFor: time.Hour}); r.Failures == 0 {
