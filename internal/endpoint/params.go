@@ -72,11 +72,11 @@ func readBody(w *response, r *http.Request) (string, error) {
 
 // unread says why a body could not be read: it is too large, or it broke off.
 func unread(err error) error {
-	var large *http.MaxBytesError
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.As(err, &large):
+	}
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
 		return oauth.ErrBodyTooLarge
 	}
 	return oauth.ErrBodyMalformed.Because(err)

@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,18 +126,17 @@ func (w *response) answerPanic(r *http.Request, v any) (begun bool) {
 
 // judge says in a word how the request ended.
 func (w *response) judge(r *http.Request) string {
+	if w.err == nil {
+		return cmp.Or(w.outcome, "ok")
+	}
 	var refusal *oauth.Refusal
 	switch {
 	case errors.As(w.err, &refusal):
 		return refusal.Reason
 	case errors.Is(w.err, context.Canceled) && r.Context().Err() != nil:
 		return "canceled" // the client hung up: nobody's fault
-	case w.err != nil:
-		return errFault.Reason
-	case w.outcome != "":
-		return w.outcome
 	}
-	return "ok"
+	return errFault.Reason
 }
 
 // log writes the one line of a request. It contains nothing that a stranger

@@ -15,99 +15,6 @@ import (
 
 var errDisk = errors.New("the disk is on fire")
 
-// faults are the ways in which a step of the store can fail.
-var faults = []struct {
-	name  string
-	after bool
-	err   error
-}{
-	{"fails", false, errDisk},
-	{"unknown, did not happen", false, oauth.ErrOutcomeUnknown},
-	{"unknown, happened", true, oauth.ErrOutcomeUnknown},
-}
-
-// TestFaultsKeepSessions: whichever step of the store fails, and how, an honest
-// client gets its successor or a fault, never a refusal, and the same request sent
-// again succeeds with the one successor (I7, I12, rules 1 to 3).
-func TestFaultsKeepSessions(t *testing.T) {
-	t.Parallel()
-	for _, fault := range faults {
-		for _, retried := range []bool{false, true} {
-			for _, window := range []time.Duration{time.Minute, 0} {
-				if retried && window == 0 {
-					continue // there is no retry to speak of
-				}
-				for n := 1; n <= 6; n++ {
-					name := fmt.Sprintf("%s/retry %v/window %v/step %d", fault.name, retried, window, n)
-					t.Run(name, func(t *testing.T) {
-						t.Parallel()
-						r := newRig(t)
-						r.Settings.RetryWindow = &window
-						token := r.login().RefreshToken
-						var known oauth.Secret
-						if retried {
-							known = r.mustRefresh(token).RefreshToken
-						}
-						r.faulty.failNext(n, fault.after, fault.err)
-						response, err := r.refresh(token)
-						r.faulty.failNext(0, false, nil)
-						if err != nil && !isFault(err) {
-							t.Fatalf("the honest client was refused: %v", err)
-						}
-						switch {
-						case err == nil:
-							known = same(t, known, response.RefreshToken)
-						case window == 0 && fault.after:
-							return // strict one-time use: a lost commit may cost the session
-						default:
-							known = same(t, known, r.mustRefresh(token).RefreshToken)
-						}
-						r.mustRefresh(known)
-					})
-				}
-			}
-		}
-	}
-}
-
-// same checks that a successor is the known one, if one is known.
-func same(t *testing.T, known, successor oauth.Secret) oauth.Secret {
-	t.Helper()
-	if known != "" && known != successor {
-		t.Error("two successors")
-	}
-	return successor
-}
-
-// TestFaultsDuringReplay: the refusal of a replay is told only when the grant's end
-// is known to be durable (rules 2 and 4, I5).
-func TestFaultsDuringReplay(t *testing.T) {
-	t.Parallel()
-	for _, fault := range faults {
-		for n := 1; n <= 4; n++ {
-			if n == 1 && errors.Is(fault.err, oauth.ErrOutcomeUnknown) {
-				continue // the first step is a look, which has no such outcome
-			}
-			t.Run(fmt.Sprintf("%s/step %d", fault.name, n), func(t *testing.T) {
-				t.Parallel()
-				r := newRig(t)
-				old := r.login().RefreshToken
-				token := r.mustRefresh(r.mustRefresh(r.mustRefresh(old).RefreshToken).RefreshToken).RefreshToken
-				r.faulty.failNext(n, fault.after, fault.err)
-				_, err := r.refresh(old)
-				r.faulty.failNext(0, false, nil)
-				if !isFault(err) && !errors.Is(err, oauth.ErrReplay) {
-					t.Fatalf("got %v, want a replay or a fault", err)
-				}
-				_, next := r.refresh(token)
-				if errors.Is(err, oauth.ErrReplay) && !errors.Is(next, oauth.ErrGrantRevoked) {
-					t.Errorf("the replay was told, but the grant lives: %v", next)
-				}
-			})
-		}
-	}
-}
-
 // unknownRevocations lets the first n revocations have an unknown outcome; they did
 // not happen.
 type unknownRevocations struct {
@@ -225,29 +132,6 @@ func TestRefusalIsRecordedFirst(t *testing.T) {
 	r.faulty.failNext(1, false, errDisk)
 	if _, err := r.refresh("cfr_forged"); !errors.Is(err, oauth.ErrRefreshTokenMalformed) {
 		t.Errorf("forged: got %v, want a refusal without the store", err)
-	}
-}
-
-// TestFaultsAtLogin: no step that fails makes a right password wrong.
-func TestFaultsAtLogin(t *testing.T) {
-	t.Parallel()
-	for _, fault := range faults {
-		for n := 1; n <= 4; n++ {
-			t.Run(fmt.Sprintf("%s/step %d", fault.name, n), func(t *testing.T) {
-				t.Parallel()
-				r := newRig(t)
-				r.faulty.failNext(n, fault.after, fault.err)
-				response, err := r.ask(oauth.OroCommerce, home, "grant_type", "password", "client_id", "public", "username", "user", "password", "right horse")
-				r.faulty.failNext(0, false, nil)
-				if err != nil && !isFault(err) {
-					t.Fatalf("refused: %v", err)
-				}
-				if err == nil {
-					r.mustRefresh(response.RefreshToken)
-				}
-				r.login()
-			})
-		}
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 // The checks that catch variants.
 var (
 	decision  = check{pkg: "internal/oauth", test: "TestPresent"}
-	replays   = check{pkg: "internal/oauth", test: "TestFaultsDuringReplay"}
 	acts      = check{pkg: "internal/oauth", test: "TestActsBetweenLookAndWrite"}
 	budget    = check{pkg: "internal/oauth", test: "TestRetryBudget"}
 	recorded  = check{pkg: "internal/oauth", test: "TestRefusalIsRecordedFirst"}
@@ -11,6 +10,7 @@ var (
 	forgeries = check{pkg: "internal/oauth", test: "TestRefreshTokenForgery"}
 	vectors   = check{pkg: "internal/oauth", test: "TestRefreshTokenVectors"}
 	inMemory  = check{pkg: "internal/memory", test: "TestStore"}
+	commits   = check{pkg: "internal/sqlstore", test: "TestFailedCommit"}
 	inSQLite  = check{pkg: "internal/sqlstore", test: "TestSQLite"}
 	lives     = check{pkg: "test/rotation", test: "TestStateMachineMemory"}
 	livesSQL  = check{pkg: "test/rotation", test: "TestStateMachineSQLite"}
@@ -93,7 +93,7 @@ var variants = []variant{
 	{
 		what:    "a replay is refused although its revocation failed",
 		changes: []change{{refreshFile, "if err := s.revokeSurely(ctx, f, refusal.Reason, e); err != nil {", "if err := s.revokeSurely(ctx, f, refusal.Reason, e); err != nil && f == nil {"}},
-		checks:  []check{replays, nthStep, model},
+		checks:  []check{nthStep, model},
 	},
 	{
 		what:    "a refusal that was not recorded",
@@ -159,7 +159,7 @@ var variants = []variant{
 	{
 		what:    "a failed COMMIT is no unknown outcome",
 		changes: []change{{committerFile, "results[i] = errors.Join(oauth.ErrOutcomeUnknown, err)", "results[i] = err"}},
-		checks:  []check{disks},
+		checks:  []check{commits},
 	},
 	{
 		what:    "the previous access token stays alive",

@@ -70,7 +70,7 @@ func (c *check) arguments(budget time.Duration) []string {
 		arguments = append(arguments, "-race")
 	}
 	if c.fuzz() {
-		return append(arguments, "-run=^$", "-fuzz=^"+c.test+"$", "-fuzztime="+budget.String(), "./"+c.pkg)
+		return append(arguments, "-run=^$", "-fuzz=^"+c.test+"$", "-fuzztime="+budget.String(), "-fuzzminimizetime=1x", "./"+c.pkg)
 	}
 	return append(arguments, "-run=^"+c.test+"$", "./"+c.pkg)
 }
