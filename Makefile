@@ -2,26 +2,32 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: build test prove lint bench setup
+.PHONY: build openssl test prove lint bench setup
 
 # One static binary, no cgo.
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/counterfoil ./cmd/counterfoil
 
+# The same, with RSA signatures by the system's OpenSSL: docs/decisions/0004-openssl.md.
+openssl: setup
+	CGO_ENABLED=1 go build -tags openssl -trimpath -ldflags "-s -w" -o bin/counterfoil-openssl ./cmd/counterfoil
+
 # Everything, under the race detector. Installs what it needs on Debian.
 test: setup
 	CGO_ENABLED=1 go test -race -count=1 ./...
+	CGO_ENABLED=1 go test -count=1 -tags openssl ./internal/signing
 
 # The promises of docs/rotation.md, checked for so long; docs/correctness.md says how.
 PROVE ?= 10m
 prove: setup
 	go run ./test/prove -budget $(PROVE)
 
-# The race detector needs a C compiler, the scripts curl and openssl.
+# The race detector needs a C compiler, the scripts curl and openssl, the build with
+# OpenSSL its headers.
 setup:
-	@{ command -v gcc && command -v curl && command -v openssl && [ -e /usr/include/stdio.h ]; } >/dev/null || { \
+	@{ command -v gcc && command -v curl && command -v openssl && [ -e /usr/include/stdio.h ] && [ -e /usr/include/openssl/evp.h ]; } >/dev/null || { \
 	  SUDO=; [ "$$(id -u)" = 0 ] || SUDO=sudo; \
-	  $$SUDO apt-get update -q && $$SUDO apt-get install -y -q --no-install-recommends gcc libc6-dev curl openssl; }
+	  $$SUDO apt-get update -q && $$SUDO apt-get install -y -q --no-install-recommends gcc libc6-dev libssl-dev curl openssl; }
 
 lint:
 	@files=$$(go run $(GOFUMPT) -l .); [ -z "$$files" ] || { echo "gofumpt would change:"; echo "$$files"; exit 1; }
