@@ -97,6 +97,11 @@ func TestEvents(t *testing.T) {
 			output:  `{"Action":"start"}` + "\n" + `{"Action":"output","Output":"    go test -run=FuzzA/0a1b\n"}` + "\n" + `{"Action":"fail","Test":"FuzzA"}` + "\n",
 			problem: "1 failed", repeat: "go test -run '^FuzzA$/^0a1b$' ./p",
 		},
+		"nothing found when the time was over": {
+			test: "FuzzA", failed: true,
+			output: `{"Action":"start"}` + "\n" + `{"Action":"output","Output":"fuzz: elapsed: 3s, execs: 5 (0/sec)\n"}` + "\n" + `{"Action":"output","Output":"    context deadline exceeded\n"}` + "\n" + `{"Action":"fail","Test":"FuzzA"}` + "\n",
+			counts: "5 inputs", repeat: "go test -run '^FuzzA$' ./p",
+		},
 		"does not build": {test: "TestA", failed: true, output: "# p\nsyntax error\n", problem: "does not build", repeat: "go test -count=1 -run '^TestA$' ./p"},
 		"ended early":    {test: "TestA", failed: true, output: `{"Action":"start"}` + "\n", problem: "ended early", repeat: "go test -count=1 -run '^TestA$' ./p"},
 	} {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -140,6 +141,8 @@ func (w *watcher) take(e event) {
 func (w *watcher) verdict(err error) string {
 	if w.execs != "" {
 		w.r.counts = append(w.r.counts, w.execs+" inputs")
+	} else if n := w.leaves("pass"); n > 1 && len(w.r.counts) == 0 {
+		w.r.counts = append(w.r.counts, fmt.Sprintf("%d cases", n))
 	}
 	outcome := w.ran[w.r.test]
 	switch {
@@ -149,28 +152,35 @@ func (w *watcher) verdict(err error) string {
 		return "skipped"
 	case err == nil && w.r.fuzz() && (w.execs == "" || w.execs == "0"):
 		return "nothing was fuzzed"
-	case err == nil:
+	case err == nil || w.onlyOutOfTime():
 		return ""
 	case w.r.building == 0:
 		return "does not build"
 	}
-	n := w.failures()
+	n := w.leaves("fail")
 	if n == 0 {
 		return "ended early"
 	}
 	return fmt.Sprintf("%d failed", n)
 }
 
-// failures counts the failed tests that have no failed part.
-func (w *watcher) failures() int {
+// onlyOutOfTime reports whether a fuzz target found nothing and failed all the same,
+// because its time was over while inputs were under way: go.dev/issue/75804, mended in Go 1.27.
+func (w *watcher) onlyOutOfTime() bool {
+	text := strings.Join(w.r.output, "\n")
+	return w.r.fuzz() && w.execs != "" && slices.Contains(w.r.output, "    context deadline exceeded") && !inputOf.MatchString(text)
+}
+
+// leaves counts the tests of an outcome that have no part with the same one.
+func (w *watcher) leaves(outcome string) int {
 	n := 0
-	for name, outcome := range w.ran {
-		if outcome != "fail" {
+	for name, o := range w.ran {
+		if o != outcome {
 			continue
 		}
 		leaf := true
-		for other, outcome := range w.ran {
-			leaf = leaf && (outcome != "fail" || !strings.HasPrefix(other, name+"/"))
+		for other, o := range w.ran {
+			leaf = leaf && (o != outcome || !strings.HasPrefix(other, name+"/"))
 		}
 		if leaf {
 			n++
