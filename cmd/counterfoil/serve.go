@@ -7,8 +7,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -46,15 +44,6 @@ SIGTERM or SIGINT stops it when the requests in flight are answered, a second on
 	}
 	addSettings(cmd)
 	return cmd
-}
-
-// collectSeldom lets the heap grow to five times what is alive before it is
-// collected: that is little, and next to it lies the garbage of requests. GOGC in
-// the environment wins.
-func collectSeldom() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
 }
 
 // server is an installation at work.

@@ -85,10 +85,17 @@ func BenchmarkGrant(b *testing.B) {
 	}
 }
 
-// BenchmarkSwapGrant reads and swaps grants, 64 at once: what one refresh asks of the store.
+// BenchmarkSwapGrant reads and swaps grants, 64 at once: what one refresh asks of the
+// store. Together they share commits; apart each has its own.
 func BenchmarkSwapGrant(b *testing.B) {
+	b.Run("together", func(b *testing.B) { swapGrants(b, mostInBatch) })
+	b.Run("apart", func(b *testing.B) { swapGrants(b, 1) })
+}
+
+func swapGrants(b *testing.B, most int) {
 	const clients = 64
 	s, ids := openBench(b, clients)
+	s.committer.most = most
 	before, used := s.Stats(), cpuTime(b)
 	var next atomic.Int64
 	b.ReportAllocs()
@@ -111,6 +118,7 @@ func BenchmarkSwapGrant(b *testing.B) {
 		}
 	})
 	after := s.Stats()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "swaps/s")
 	b.ReportMetric(float64((cpuTime(b)-used).Microseconds())/float64(b.N), "cpu-µs/op")
 	b.ReportMetric(float64(after.Writes-before.Writes)/float64(after.Commits-before.Commits), "writes/commit")
 }

@@ -28,6 +28,7 @@ var errClosed = errors.New("the store is closed")
 // waits for a timer. Each write is answered after the COMMIT.
 type committer struct {
 	db      *sql.DB
+	most    int // in a batch
 	queue   chan *pending
 	closed  chan struct{}
 	closing sync.Once
@@ -48,7 +49,7 @@ type pending struct {
 type transaction struct{ c *committer }
 
 func newCommitter(db *sql.DB) *committer {
-	return &committer{db: db, queue: make(chan *pending, 4*mostInBatch), closed: make(chan struct{})}
+	return &committer{db: db, most: mostInBatch, queue: make(chan *pending, 4*mostInBatch), closed: make(chan struct{})}
 }
 
 func (c *committer) close() { c.closing.Do(func() { close(c.closed) }) }
@@ -87,11 +88,11 @@ func (c *committer) run() {
 		select {
 		case p := <-c.queue:
 			runtime.Gosched() // let those who are ready to write do so: they share the commit
-			c.commit(takeWaiting(p, c.queue, mostInBatch))
+			c.commit(takeWaiting(p, c.queue, c.most))
 		case <-c.closed:
 			select {
 			case p := <-c.queue:
-				c.commit(takeWaiting(p, c.queue, mostInBatch))
+				c.commit(takeWaiting(p, c.queue, c.most))
 			default:
 				return
 			}
