@@ -317,8 +317,8 @@ func TestRate(t *testing.T) {
 	o := options(t, stalls.URL)
 	o.Clients, o.Rate, o.Lose, o.Duration = 1, 200, 0, 500*time.Millisecond
 	r := mustRun(t, o)
-	if r.Requests <= 20 || r.Requests > 101 {
-		t.Errorf("%d requests in half a second, want 100, or fewer on a busy machine", r.Requests)
+	if most := int64(o.Rate*r.Elapsed.Seconds()) + 2; r.Requests <= 20 || r.Requests > most { // the first at 0, and a login
+		t.Errorf("%d requests in %s, want %d, or fewer on a busy machine", r.Requests, r.Elapsed, most)
 	}
 	refreshes := r.Latencies[len(r.Latencies)-1]
 	if refreshes.P90 < 40*time.Millisecond {
