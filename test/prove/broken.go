@@ -19,6 +19,7 @@ var (
 	model     = check{pkg: "docs/spec", test: "TestCodeFollowsModel"}
 	powerCut  = check{pkg: "test/disk", test: "TestPowerCut"}
 	disks     = check{pkg: "test/disk", test: "TestDiskFaults"}
+	writes    = check{pkg: "test/disk", test: "TestFailedWrite"}
 	crashes   = check{pkg: "test/crash", test: "TestCrashLoop"}
 )
 
@@ -159,7 +160,7 @@ var variants = []variant{
 	{
 		what:    "a failed COMMIT is no unknown outcome",
 		changes: []change{{committerFile, "results[i] = errors.Join(oauth.ErrOutcomeUnknown, err)", "results[i] = err"}},
-		checks:  []check{commits},
+		checks:  []check{commits, writes},
 	},
 	{
 		what:    "the previous access token stays alive",

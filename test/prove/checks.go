@@ -43,6 +43,7 @@ var checks = []check{
 	{what: "full disks", pkg: "test/disk", test: "TestFullDisk", share: 5},
 	{what: "slow disks", pkg: "test/disk", test: "TestSlowDisk", share: 5},
 	{what: "disks that fail", pkg: "test/disk", test: "TestDiskFaults", share: 25, atLeast: 2 * time.Second},
+	{what: "what a failed write says, and did", pkg: "test/disk", test: "TestFailedWrite", share: 10},
 	{what: "clocks that jump", pkg: "test/disk", test: "TestClockJumps", share: 10},
 	{what: "a stopped holder of the lock", pkg: "test/disk", test: "TestStoppedLockHolder", share: 10},
 	{what: "a stopped server", pkg: "test/disk", test: "TestStoppedServer", share: 5},
