@@ -95,7 +95,7 @@ func BenchmarkSwapGrant(b *testing.B) {
 func swapGrants(b *testing.B, most int) {
 	const clients = 64
 	s, ids := openBench(b, clients)
-	s.committer.most = most
+	embeddedIn(s).committer.most = most
 	before, used := s.Stats(), cpuTime(b)
 	var next atomic.Int64
 	b.ReportAllocs()

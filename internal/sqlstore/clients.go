@@ -25,16 +25,19 @@ type storedSecret struct {
 }
 
 // Client implements oauth.Store.
-func (s *Store) Client(_ context.Context, id string) (oauth.Client, error) {
+func (s *Store) Client(ctx context.Context, id string) (oauth.Client, error) {
 	var c oauth.Client
-	err := s.row(selectClient+" AND c.id = $1", func(row scanner) (err error) {
+	err := s.row(ctx, selectClient+" AND c.id = $1", func(row scanner) (err error) {
 		c, err = scanClient(row)
 		return err
 	}, id)
 	if err != nil {
 		return oauth.Client{}, wrap("read client", err)
 	}
-	now := s.clock()
+	now, err := s.clock(ctx)
+	if err != nil {
+		return oauth.Client{}, wrap("read client", err)
+	}
 	live := c.Secrets[:0]
 	for _, secret := range c.Secrets {
 		if secret.Alive(now) {
@@ -48,7 +51,7 @@ func (s *Store) Client(_ context.Context, id string) (oauth.Client, error) {
 // Clients implements admin.Store.
 func (s *Store) Clients(ctx context.Context) ([]oauth.Client, error) {
 	list := []oauth.Client{}
-	err := s.rows(ctx, selectClient+" ORDER BY c.id", func(row scanner) error {
+	err := s.each(ctx, selectClient+" ORDER BY c.id", func(row scanner) error {
 		c, err := scanClient(row)
 		list = append(list, c)
 		return err
@@ -66,8 +69,8 @@ func scanClient(row scanner) (oauth.Client, error) {
 		scope                            sql.NullString
 		retryWindow                      sql.NullInt64
 	)
-	err := row.Scan(&c.ID, &c.Name, &c.Version, &c.Public, &c.Active, &grantTypes, &redirectURIs, &scope, &c.Owner, &hashes, &c.SigningAlg,
-		&c.AccessTokenLifetime, &c.RefreshTokenLifetime, &retryWindow, &c.ReusableRefreshTokens, micro{&c.CreatedAt}, micro{&c.UpdatedAt}, &c.OwnerBlocked)
+	err := row.Scan(&c.ID, &c.Name, &c.Version, truth{&c.Public}, truth{&c.Active}, &grantTypes, &redirectURIs, &scope, &c.Owner, &hashes, &c.SigningAlg,
+		&c.AccessTokenLifetime, &c.RefreshTokenLifetime, &retryWindow, truth{&c.ReusableRefreshTokens}, micro{&c.CreatedAt}, micro{&c.UpdatedAt}, truth{&c.OwnerBlocked})
 	if err != nil {
 		return c, err
 	}
@@ -130,7 +133,6 @@ func clientColumns(c *oauth.Client) []any {
 // CreateClient implements admin.Store.
 func (s *Store) CreateClient(_ context.Context, c oauth.Client, e oauth.Event) error {
 	return s.write("create client", func(tx *transaction) error {
-		now := s.clock()
 		err := tx.execOne(oauth.ErrExists, `
 INSERT INTO clients (id, name, version, public, active, grant_types, redirect_uris, scope, owner, secrets, signing_alg,
        access_token_lifetime, refresh_token_lifetime, retry_window, reusable, created_at, updated_at, deleted_at)
@@ -139,18 +141,17 @@ ON CONFLICT (id) DO UPDATE SET name = $3, version = clients.version + 1, public 
        scope = $8, owner = $9, secrets = $10, signing_alg = $11, access_token_lifetime = $12, refresh_token_lifetime = $13,
        retry_window = $14, reusable = $15, created_at = $2, updated_at = $2, deleted_at = 0
  WHERE clients.deleted_at <> 0`,
-			append([]any{c.ID, toMicro(now)}, clientColumns(&c)...)...)
+			append([]any{c.ID, toMicro(tx.now)}, clientColumns(&c)...)...)
 		if err != nil {
 			return err
 		}
-		return tx.insertEvent(e, now)
+		return tx.insertEvent(e)
 	})
 }
 
 // UpdateClient implements admin.Store.
 func (s *Store) UpdateClient(_ context.Context, c oauth.Client, e oauth.Event) error {
 	return s.write("update client", func(tx *transaction) error {
-		now := s.clock()
 		if err := tx.exists(clientExists, c.ID); err != nil {
 			return err
 		}
@@ -159,28 +160,27 @@ UPDATE clients SET version = version + 1, updated_at = $3, name = $4, public = $
        scope = $9, owner = $10, secrets = $11, signing_alg = $12, access_token_lifetime = $13, refresh_token_lifetime = $14,
        retry_window = $15, reusable = $16
  WHERE id = $1 AND version = $2 AND deleted_at = 0`,
-			append([]any{c.ID, c.Version, toMicro(now)}, clientColumns(&c)...)...)
+			append([]any{c.ID, c.Version, toMicro(tx.now)}, clientColumns(&c)...)...)
 		if err != nil {
 			return err
 		}
-		return tx.insertEvent(e, now)
+		return tx.insertEvent(e)
 	})
 }
 
 // DeleteClient implements admin.Store.
 func (s *Store) DeleteClient(_ context.Context, id string, e oauth.Event) error {
 	return s.write("delete client", func(tx *transaction) error {
-		now := s.clock()
 		err := tx.execOne(oauth.ErrNotFound, `
 UPDATE clients SET version = version + 1, deleted_at = $1, updated_at = $1, active = 0, secrets = '[]'
- WHERE id = $2 AND deleted_at = 0`, toMicro(now), id)
+ WHERE id = $2 AND deleted_at = 0`, toMicro(tx.now), id)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.revokeAll(admin.GrantFilter{ClientID: id}, "client_deleted", now); err != nil {
+		if _, err := tx.revokeAll(admin.GrantFilter{ClientID: id}, "client_deleted"); err != nil {
 			return err
 		}
-		return tx.insertEvent(e, now)
+		return tx.insertEvent(e)
 	})
 }
 
@@ -191,7 +191,11 @@ func (s *Store) cleanSecrets(ctx context.Context, c admin.Cleanup) (int, error) 
 	if err != nil {
 		return 0, err
 	}
-	cutoff, total := s.clock().Add(-c.DeadFor), 0
+	now, err := s.clock(ctx)
+	if err != nil {
+		return 0, err
+	}
+	cutoff, total := now.Add(-c.DeadFor), 0
 	for _, client := range clients {
 		kept := []oauth.ClientSecret{}
 		for _, secret := range client.Secrets {

@@ -28,6 +28,7 @@ var errClosed = errors.New("the store is closed")
 // waits for a timer. Each write is answered after the COMMIT.
 type committer struct {
 	db      *sql.DB
+	now     func() time.Time
 	most    int // in a batch
 	queue   chan *pending
 	closed  chan struct{}
@@ -45,11 +46,11 @@ type pending struct {
 	done chan error
 }
 
-// transaction is what a step may use. Its statements see those of the steps before.
-type transaction struct{ c *committer }
+// onWriter is the committer's connection as its steps see it.
+type onWriter struct{ *committer }
 
-func newCommitter(db *sql.DB) *committer {
-	return &committer{db: db, most: mostInBatch, queue: make(chan *pending, 4*mostInBatch), closed: make(chan struct{})}
+func newCommitter(db *sql.DB, now func() time.Time) *committer {
+	return &committer{db: db, now: now, most: mostInBatch, queue: make(chan *pending, 4*mostInBatch), closed: make(chan struct{})}
 }
 
 func (c *committer) close() { c.closing.Do(func() { close(c.closed) }) }
@@ -118,14 +119,14 @@ func takeWaiting[T any](first T, queue <-chan T, most int) []T {
 // statement fails, nothing of the batch happened, and each is run by itself.
 func (c *committer) commit(batch []*pending) {
 	results := make([]error, len(batch))
-	err := c.exec("BEGIN IMMEDIATE")
+	err := c.execute("BEGIN IMMEDIATE")
 	if err != nil {
 		c.disconnect()
 		answer(batch, results, err)
 		return
 	}
 	for i, p := range batch {
-		results[i] = p.step(&transaction{c})
+		results[i] = p.step(&transaction{connection: onWriter{c}, now: c.now()})
 		if results[i] != nil && !isNamed(results[i]) {
 			c.rollback()
 			c.apart(batch, results[i])
@@ -134,7 +135,7 @@ func (c *committer) commit(batch []*pending) {
 	}
 	c.commits.Add(1)
 	failpoint.Reach(failpoint.BeforeCommit)
-	if err := c.exec("COMMIT"); err != nil {
+	if err := c.execute("COMMIT"); err != nil {
 		c.disconnect()
 		for i := range results { // even a conflict may have been with a member that is undone now
 			results[i] = errors.Join(oauth.ErrOutcomeUnknown, err)
@@ -166,14 +167,9 @@ func answer(batch []*pending, results []error, err error) {
 	}
 }
 
-// isNamed reports whether an error is an outcome of a step rather than a fault.
-func isNamed(err error) bool {
-	return errors.Is(err, oauth.ErrConflict) || errors.Is(err, oauth.ErrNotFound) || errors.Is(err, oauth.ErrExists)
-}
-
 // rollback ends the transaction; a connection that cannot is given up.
 func (c *committer) rollback() {
-	if err := c.exec("ROLLBACK"); err != nil {
+	if err := c.execute("ROLLBACK"); err != nil {
 		c.disconnect()
 	}
 }
@@ -212,7 +208,7 @@ func (c *committer) statement(query string) (*sql.Stmt, error) {
 	return stmt, err
 }
 
-func (c *committer) exec(query string) error {
+func (c *committer) execute(query string) error {
 	stmt, err := c.statement(query)
 	if err != nil {
 		return err
@@ -221,9 +217,9 @@ func (c *committer) exec(query string) error {
 	return err
 }
 
-// exec runs a statement and returns how many rows it wrote.
-func (t *transaction) exec(query string, args ...any) (int64, error) {
-	stmt, err := t.c.statement(query)
+// exec implements connection.
+func (o onWriter) exec(query string, args ...any) (int64, error) {
+	stmt, err := o.statement(query)
 	if err != nil {
 		return 0, err
 	}
@@ -234,20 +230,17 @@ func (t *transaction) exec(query string, args ...any) (int64, error) {
 	return result.RowsAffected()
 }
 
-// execOne runs a statement that writes one row, or none: then it returns missing.
-func (t *transaction) execOne(missing error, query string, args ...any) error {
-	n, err := t.exec(query, args...)
-	if err == nil && n == 0 {
-		return missing
-	}
-	return err
-}
-
-// row reads one row, or oauth.ErrNotFound.
-func (t *transaction) row(query string, scan func(scanner) error, args ...any) error {
-	stmt, err := t.c.statement(query)
+// each implements connection.
+func (o onWriter) each(query string, scan func(scanner) error, args ...any) error {
+	stmt, err := o.statement(query)
 	if err != nil {
 		return err
 	}
-	return oneRow(stmt, scan, args)
+	return eachRow(stmt, scan, args)
 }
+
+// lockParties has nothing to do: there is one writer.
+func (o onWriter) lockParties(string, string) error { return nil }
+
+// announce has nothing to do: there is one node.
+func (o onWriter) announce() error { return nil }

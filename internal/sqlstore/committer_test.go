@@ -26,6 +26,9 @@ func openTest(t *testing.T) *Store {
 	return s
 }
 
+// embeddedIn returns the engine of an embedded store.
+func embeddedIn(s *Store) *embedded { return s.engine.(*embedded) }
+
 // insertKey is a step that writes one row, and then returns an error.
 func insertKey(id int, then error) func(*transaction) error {
 	return func(tx *transaction) error {
@@ -65,14 +68,14 @@ func TestBatchMembers(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	var working sync.WaitGroup
 	working.Go(func() {
-		_ = s.committer.do(func(*transaction) error { close(entered); <-release; return nil })
+		_ = embeddedIn(s).committer.do(func(*transaction) error { close(entered); <-release; return nil })
 	})
 	<-entered
 	results := make([]error, len(wants))
 	before := s.Stats().Commits
 	for i, then := range wants {
 		queued := s.Stats().Waiting
-		working.Go(func() { results[i] = s.committer.do(insertKey(i+1, then)) })
+		working.Go(func() { results[i] = embeddedIn(s).committer.do(insertKey(i+1, then)) })
 		waitFor(t, func() bool { return s.Stats().Waiting > queued })
 	}
 	close(release)
@@ -99,13 +102,13 @@ func TestGroupCommit(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	var working sync.WaitGroup
 	working.Go(func() {
-		_ = s.committer.do(func(*transaction) error { close(entered); <-release; return nil })
+		_ = embeddedIn(s).committer.do(func(*transaction) error { close(entered); <-release; return nil })
 	})
 	<-entered
 	before := s.Stats()
 	for i := range writes {
 		working.Go(func() {
-			if err := s.committer.do(insertKey(i+1, nil)); err != nil {
+			if err := embeddedIn(s).committer.do(insertKey(i+1, nil)); err != nil {
 				t.Errorf("write %d: %v", i, err)
 			}
 		})
@@ -125,7 +128,7 @@ func TestDiskFull(t *testing.T) {
 	s := openTest(t)
 	limit := func(pages int) {
 		t.Helper()
-		err := s.committer.do(func(tx *transaction) error {
+		err := embeddedIn(s).committer.do(func(tx *transaction) error {
 			return tx.row(fmt.Sprintf("PRAGMA max_page_count = %d", pages), func(row scanner) error {
 				var n int
 				return row.Scan(&n)
@@ -153,7 +156,7 @@ func TestFailedCommit(t *testing.T) {
 	t.Parallel()
 	s := openTest(t)
 	exec := func(query string) error {
-		return s.committer.do(func(tx *transaction) error {
+		return embeddedIn(s).committer.do(func(tx *transaction) error {
 			_, err := tx.exec(query)
 			return err
 		})
@@ -238,8 +241,11 @@ func TestMigrateTogether(t *testing.T) {
 func TestNewerDatabase(t *testing.T) {
 	t.Parallel()
 	s := openTest(t)
-	err := s.committer.do(func(tx *transaction) error {
+	err := embeddedIn(s).committer.do(func(tx *transaction) error {
 		_, err := tx.exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, 1)")
+		if err == nil {
+			_, err = tx.exec("UPDATE schema_compatibility SET oldest = 99999")
+		}
 		return err
 	})
 	if err != nil {

@@ -20,8 +20,8 @@ VALUES ($1, $1, 1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 const shareEvent = insertEvent + `
 ON CONFLICT (shared) WHERE shared IS NOT NULL DO UPDATE SET count = events.count + 1, last_at = $1, last_request_id = $4`
 
-func (t *transaction) insertEvent(e oauth.Event, now time.Time) error {
-	_, err := t.exec(insertEvent, eventColumns(e, now, nil)...)
+func (t *transaction) insertEvent(e oauth.Event) error {
+	_, err := t.exec(insertEvent, eventColumns(e, t.now, nil)...)
 	return err
 }
 
@@ -31,7 +31,7 @@ func eventColumns(e oauth.Event, now time.Time, shared any) []any {
 
 // RecordEvent implements admin.Store.
 func (s *Store) RecordEvent(_ context.Context, e oauth.Event) error {
-	return s.write("record event", func(tx *transaction) error { return tx.insertEvent(e, s.clock()) })
+	return s.write("record event", func(tx *transaction) error { return tx.insertEvent(e) })
 }
 
 // RecordRefusal implements oauth.Store. The refusals of a token whose grant is gone
@@ -42,14 +42,13 @@ func (s *Store) RecordRefusal(_ context.Context, e oauth.Event) error {
 		shared = "client " + e.ClientID + " " + e.Reason
 	}
 	return s.write("record refusal", func(tx *transaction) error {
-		_, err := tx.exec(shareEvent, eventColumns(e, s.clock(), shared)...)
+		_, err := tx.exec(shareEvent, eventColumns(e, tx.now, shared)...)
 		return err
 	})
 }
 
 // NoteRefusal implements oauth.Store.
 func (s *Store) NoteRefusal(e oauth.Event) {
-	e.At = s.clock()
 	select {
 	case s.noted <- e:
 	default: // too many: the log has them
@@ -58,7 +57,6 @@ func (s *Store) NoteRefusal(e oauth.Event) {
 
 // writeNoted writes noted refusals until the store is closed.
 func (s *Store) writeNoted() {
-	defer s.committer.close()
 	for {
 		select {
 		case e := <-s.noted:
@@ -79,7 +77,7 @@ func (s *Store) writeBatch(batch []oauth.Event) {
 		for _, e := range batch {
 			_, err := tx.exec(`
 INSERT INTO event_refusals (at, type, reason, request_id, client_id, subject, grant_id, source, detail)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, eventColumns(e, e.At, nil)[:9]...)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, eventColumns(e, tx.now, nil)[:9]...)
 			if err != nil {
 				return err
 			}
@@ -124,7 +122,7 @@ func (s *Store) Events(ctx context.Context, requestID string) ([]oauth.Event, er
 
 func (s *Store) events(ctx context.Context, query, requestID string) ([]oauth.Event, error) {
 	list := []oauth.Event{}
-	err := s.rows(ctx, query, func(row scanner) error {
+	err := s.each(ctx, query, func(row scanner) error {
 		var e oauth.Event
 		err := row.Scan(micro{&e.At}, micro{&e.LastAt}, &e.Count, &e.Type, &e.Reason, &e.RequestID, &e.ClientID, &e.Subject, &e.GrantID, &e.Source, &e.Detail)
 		list = append(list, e)
@@ -137,5 +135,9 @@ func (s *Store) cleanEvents(ctx context.Context, c admin.Cleanup) (int, error) {
 	if c.Events <= 0 {
 		return 0, nil
 	}
-	return s.deleteInSteps(ctx, c, "events", "id", "last_at < $1", toMicro(s.clock().Add(-c.Events)))
+	now, err := s.clock(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return s.deleteInSteps(ctx, c, "events", "id", "last_at < $1", toMicro(now.Add(-c.Events)))
 }

@@ -25,14 +25,18 @@ func memory(kind string) time.Duration {
 }
 
 // LoginFailures implements oauth.Store.
-func (s *Store) LoginFailures(_ context.Context, k oauth.LoginKeys) (oauth.LoginFailures, error) {
-	f := oauth.LoginFailures{Now: s.clock()}
+func (s *Store) LoginFailures(ctx context.Context, k oauth.LoginKeys) (oauth.LoginFailures, error) {
+	now, err := s.clock(ctx)
+	if err != nil {
+		return oauth.LoginFailures{}, wrap("read failures", err)
+	}
+	f := oauth.LoginFailures{Now: now}
 	for _, counter := range []struct {
 		kind string
 		key  [16]byte
 		into *oauth.FailureCount
 	}{{kindPair, k.Pair, &f.Pair}, {kindSource, k.Source, &f.Source}} {
-		err := s.row("SELECT count, last_at FROM event_failures WHERE key = $1 AND last_at >= $2", func(row scanner) error {
+		err := s.row(ctx, "SELECT count, last_at FROM event_failures WHERE key = $1 AND last_at >= $2", func(row scanner) error {
 			return row.Scan(&counter.into.Count, micro{&counter.into.Last})
 		}, counter.key[:], toMicro(f.Now.Add(-memory(counter.kind))))
 		if err != nil && !errors.Is(err, oauth.ErrNotFound) {
@@ -45,34 +49,33 @@ func (s *Store) LoginFailures(_ context.Context, k oauth.LoginKeys) (oauth.Login
 // RecordLoginFailure implements oauth.Store.
 func (s *Store) RecordLoginFailure(_ context.Context, k oauth.LoginKeys, userID string, lockAfter int) error {
 	return s.write("record failure", func(tx *transaction) error {
-		now := s.clock()
-		pair, err := tx.countFailure(kindPair, k.Pair, now)
+		pair, err := tx.countFailure(kindPair, k.Pair)
 		if err != nil {
 			return err
 		}
 		if pair == 1 { // an account that is new to this source
-			if _, err := tx.countFailure(kindSource, k.Source, now); err != nil {
+			if _, err := tx.countFailure(kindSource, k.Source); err != nil {
 				return err
 			}
 		}
-		account, err := tx.countFailure(kindAccount, k.Account, now)
+		account, err := tx.countFailure(kindAccount, k.Account)
 		if err != nil || lockAfter <= 0 || account < lockAfter {
 			return err
 		}
-		locked, err := tx.exec("UPDATE users SET state = 'locked', updated_at = $1 WHERE id = $2 AND state = 'active' AND deleted_at = 0", toMicro(now), userID)
+		locked, err := tx.exec("UPDATE users SET state = 'locked', updated_at = $1 WHERE id = $2 AND state = 'active' AND deleted_at = 0", toMicro(tx.now), userID)
 		if err != nil || locked == 0 {
 			return err
 		}
-		return tx.touchOwned(userID, now)
+		return tx.touchOwned(userID)
 	})
 }
 
 // countFailure counts one more, beginning again where the memory is over.
-func (t *transaction) countFailure(kind string, key [16]byte, now time.Time) (count int, err error) {
+func (t *transaction) countFailure(kind string, key [16]byte) (count int, err error) {
 	_, err = t.exec(`
 INSERT INTO event_failures (key, kind, count, last_at) VALUES ($1, $2, 1, $3)
 ON CONFLICT (key) DO UPDATE SET count = CASE WHEN event_failures.last_at >= $4 THEN event_failures.count + 1 ELSE 1 END, last_at = $3`,
-		key[:], kind, toMicro(now), toMicro(now.Add(-memory(kind))))
+		key[:], kind, toMicro(t.now), toMicro(t.now.Add(-memory(kind))))
 	if err != nil {
 		return 0, err
 	}
@@ -97,14 +100,18 @@ func (s *Store) ClearLoginFailures(_ context.Context, k oauth.LoginKeys) error {
 
 // ClientFailures implements oauth.Store.
 func (s *Store) ClientFailures(ctx context.Context) (map[[16]byte]oauth.FailureCount, error) {
+	now, err := s.clock(ctx)
+	if err != nil {
+		return nil, wrap("read failures", err)
+	}
 	counts := map[[16]byte]oauth.FailureCount{}
-	err := s.rows(ctx, "SELECT key, count, last_at FROM event_failures WHERE kind = $1 AND last_at > $2", func(row scanner) error {
+	err = s.each(ctx, "SELECT key, count, last_at FROM event_failures WHERE kind = $1 AND last_at > $2", func(row scanner) error {
 		var key []byte
 		var n oauth.FailureCount
 		err := row.Scan(&key, &n.Count, micro{&n.Last})
 		counts[[16]byte(append(key, make([]byte, 16)...))] = n
 		return err
-	}, kindClient, toMicro(s.clock().Add(-memory(kindClient))))
+	}, kindClient, toMicro(now.Add(-memory(kindClient))))
 	if err != nil {
 		return nil, wrap("read failures", err)
 	}
@@ -114,7 +121,7 @@ func (s *Store) ClientFailures(ctx context.Context) (map[[16]byte]oauth.FailureC
 // SaveClientFailures implements oauth.Store.
 func (s *Store) SaveClientFailures(_ context.Context, counts map[[16]byte]oauth.FailureCount) error {
 	return s.write("save failures", func(tx *transaction) error {
-		forgotten := toMicro(s.clock().Add(-memory(kindClient)))
+		forgotten := toMicro(tx.now.Add(-memory(kindClient)))
 		for key, n := range counts {
 			_, err := tx.exec(`
 INSERT INTO event_failures (key, kind, count, last_at) VALUES ($1, $2, $3, $4)
@@ -130,7 +137,11 @@ ON CONFLICT (key) DO UPDATE SET count = $3, last_at = $4
 }
 
 func (s *Store) cleanFailures(ctx context.Context, c admin.Cleanup) (int, error) {
-	now := s.clock().Add(-c.DeadFor)
-	return s.deleteInSteps(ctx, c, "event_failures", "key", "last_at < CASE WHEN kind = 'source' THEN $1 ELSE $2 END",
+	now, err := s.clock(ctx)
+	if err != nil {
+		return 0, err
+	}
+	now = now.Add(-c.DeadFor)
+	return s.deleteInSteps(ctx, c, "event_failures", "key", "last_at < CASE WHEN kind = 'source' THEN CAST($1 AS BIGINT) ELSE CAST($2 AS BIGINT) END",
 		toMicro(now.Add(-memory(kindSource))), toMicro(now.Add(-memory(kindPair))))
 }

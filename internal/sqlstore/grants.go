@@ -1,10 +1,12 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/admin"
@@ -36,11 +38,6 @@ INSERT INTO grants (id, public_id, version, client_id, subject, subject_epoch, s
 SELECT $5, $6, $7, $3, $1, $2, $8, $9, $10, $11, $12, $13, 'active', 0, '', $14, $15, $16, $17, $18, $19, 0, $20, $21, $19, $19
  WHERE 1 = 1` + liveParties
 
-const swapGrant = `
-UPDATE grants SET version = version + 1, generation = $5, current_hash = $6, previous_hash = $7, successor_salt = $8, key_id = $9,
-       rotated_at = $10, retries = $11, idle_expires_at = $12, last_used_at = $13
- WHERE id = $14 AND version = $15 AND status = 'active' AND subject = $1 AND subject_epoch = $2 AND client_id = $3` + liveParties
-
 const retryGrant = `
 UPDATE grants SET retries = retries + 1
  WHERE id = $5 AND version = $6 AND retries < $7 AND status = 'active' AND subject = $1 AND subject_epoch = $2 AND client_id = $3` + liveParties
@@ -48,6 +45,11 @@ UPDATE grants SET retries = retries + 1
 const revokeGrant = `
 UPDATE grants SET status = 'revoked', version = version + 1, revoked_at = $1, revoked_reason = $2
  WHERE id = $3 AND status = 'active'`
+
+// confirmRevocation changes nothing. Whoever finds a grant revoked already may have
+// found a revocation that no standby has yet: this write waits for it as well.
+const confirmRevocation = `
+UPDATE grants SET revoked_reason = revoked_reason WHERE id = $1`
 
 // supersede revokes the grants idle longest beyond the most a subject may have at a client.
 const supersede = `
@@ -75,15 +77,10 @@ func (s *Store) Grant(_ context.Context, id oauth.GrantID) (oauth.GrantView, err
 }
 
 // GrantByPublicID implements oauth.Store.
-func (s *Store) GrantByPublicID(_ context.Context, publicID string) (oauth.GrantView, error) {
-	now := s.clock()
-	var v oauth.GrantView
-	err := s.row(selectGrant+" WHERE g.public_id = $1", func(row scanner) (err error) {
-		v, err = newGrantRow().scan(row)
-		return err
-	}, publicID)
-	v.Now = now
-	if err != nil {
+func (s *Store) GrantByPublicID(ctx context.Context, publicID string) (oauth.GrantView, error) {
+	v, err := oauth.GrantView{}, oauth.ErrNotFound
+	failed := s.grants(ctx, "public_id", []any{publicID}, func(view oauth.GrantView) { v, err = view, nil })
+	if err = cmp.Or(failed, err); err != nil {
 		return oauth.GrantView{}, wrap("read grant", err)
 	}
 	return v, nil
@@ -139,7 +136,10 @@ func (r *grantRow) scan(row scanner) (oauth.GrantView, error) {
 // CreateGrant implements oauth.Store.
 func (s *Store) CreateGrant(_ context.Context, n oauth.NewGrant) error {
 	return s.write("create grant", func(tx *transaction) error {
-		now, g := s.clock(), &n.Grant
+		now, g := tx.now, &n.Grant
+		if err := tx.lockParties(g.Subject, g.ClientID); err != nil {
+			return err
+		}
 		var absolute time.Time
 		if n.AbsoluteLifetime > 0 {
 			absolute = now.Add(n.AbsoluteLifetime)
@@ -155,15 +155,15 @@ func (s *Store) CreateGrant(_ context.Context, n oauth.NewGrant) error {
 		if err != nil {
 			return err
 		}
-		if err := tx.supersede(g, n.MaxGrants, now); err != nil {
+		if err := tx.supersede(g, n.MaxGrants); err != nil {
 			return err
 		}
-		return tx.insertEvent(n.Event, now)
+		return tx.insertEvent(n.Event)
 	})
 }
 
 // supersede keeps the number of a subject's grants at a client within most.
-func (t *transaction) supersede(g *oauth.Grant, most int, now time.Time) error {
+func (t *transaction) supersede(g *oauth.Grant, most int) error {
 	if most <= 0 {
 		return nil
 	}
@@ -174,7 +174,7 @@ func (t *transaction) supersede(g *oauth.Grant, most int, now time.Time) error {
 	if err != nil || active <= most {
 		return err
 	}
-	_, err = t.exec(supersede, toMicro(now), g.Subject, g.ClientID, g.ID[:], active-most)
+	_, err = t.exec(supersede, toMicro(t.now), g.Subject, g.ClientID, g.ID[:], active-most)
 	return err
 }
 
@@ -188,18 +188,10 @@ func orNull(b [32]byte) any {
 
 // SwapGrant implements oauth.Store.
 func (s *Store) SwapGrant(_ context.Context, old, next *oauth.Grant, clientVersion int64) error {
-	return s.write("swap grant", func(tx *transaction) error {
-		rotated := old.RotatedAt
-		if next.Generation != old.Generation {
-			if now := s.clock(); now.After(rotated) {
-				rotated = now
-			}
-		}
-		failpoint.Reach(failpoint.BeforeSwap)
-		return tx.execOne(oauth.ErrConflict, swapGrant, old.Subject, old.SubjectEpoch, old.ClientID, clientVersion,
-			next.Generation, next.CurrentHash[:], orNull(next.PreviousHash), orNull(next.SuccessorSalt), next.KeyID,
-			toMicro(rotated), next.Retries, toMicro(next.IdleExpiresAt), toMicro(next.LastUsedAt), old.ID[:], old.Version)
-	})
+	if err := s.swap(old, next, clientVersion); err != nil {
+		return wrap("swap grant", err)
+	}
+	return nil
 }
 
 // RetryGrant implements oauth.Store.
@@ -212,13 +204,16 @@ func (s *Store) RetryGrant(_ context.Context, g *oauth.Grant, clientVersion int6
 // RevokeGrant implements oauth.Store.
 func (s *Store) RevokeGrant(_ context.Context, id oauth.GrantID, reason string, e oauth.Event) error {
 	return s.write("revoke grant", func(tx *transaction) error {
-		now := s.clock()
-		n, err := tx.exec(revokeGrant, toMicro(now), reason, id[:])
-		if err != nil || n == 0 {
+		n, err := tx.exec(revokeGrant, toMicro(tx.now), reason, id[:])
+		if err == nil && n == 0 {
+			_, err = tx.exec(confirmRevocation, id[:])
+			return err
+		}
+		if err != nil {
 			return err
 		}
 		failpoint.Reach(failpoint.RevokeGrant)
-		return tx.insertEvent(e, now)
+		return tx.insertEvent(e)
 	})
 }
 
@@ -226,11 +221,14 @@ func (s *Store) RevokeGrant(_ context.Context, id oauth.GrantID, reason string, 
 func (s *Store) Grants(ctx context.Context, f admin.GrantFilter) ([]oauth.GrantView, error) {
 	limit := f.Limit
 	if limit <= 0 {
-		limit = -1
+		limit = math.MaxInt
 	}
-	now := s.clock()
+	now, err := s.clock(ctx)
+	if err != nil {
+		return nil, wrap("list grants", err)
+	}
 	list, into := []oauth.GrantView{}, newGrantRow()
-	err := s.rows(ctx, selectGrant+`
+	err = s.each(ctx, selectGrant+`
  WHERE ($1 = '' OR g.public_id = $1) AND ($2 = '' OR g.subject = $2) AND ($3 = '' OR g.client_id = $3)
  ORDER BY g.created_at DESC, g.id DESC LIMIT $4`, func(row scanner) error {
 		v, err := into.scan(row)
@@ -251,20 +249,19 @@ func (s *Store) RevokeGrants(_ context.Context, f admin.GrantFilter, reason stri
 	}
 	var revoked int64
 	err := s.write("revoke grants", func(tx *transaction) error {
-		now := s.clock()
 		if err := tx.mustExist(f); err != nil {
 			return err
 		}
-		var err error
-		if revoked, err = tx.revokeAll(f, reason, now); err != nil {
-			return err
-		}
-		failpoint.Reach(failpoint.RevokeGrants)
-		if err := tx.shutOut(f, now); err != nil {
+		if err := tx.shutOut(f); err != nil {
 			return err
 		}
 		failpoint.Reach(failpoint.ShutOut)
-		return tx.insertEvent(e, now)
+		var err error
+		if revoked, err = tx.revokeAll(f, reason); err != nil {
+			return err
+		}
+		failpoint.Reach(failpoint.RevokeGrants)
+		return tx.insertEvent(e)
 	})
 	return int(revoked), err
 }
@@ -296,22 +293,24 @@ func (t *transaction) mustExist(f admin.GrantFilter) error {
 }
 
 // revokeAll revokes the active grants that fit the filter.
-func (t *transaction) revokeAll(f admin.GrantFilter, reason string, now time.Time) (int64, error) {
+func (t *transaction) revokeAll(f admin.GrantFilter, reason string) (int64, error) {
 	return t.exec(`
 UPDATE grants SET status = 'revoked', version = version + 1, revoked_at = $1, revoked_reason = $2
  WHERE status = 'active' AND ($3 = '' OR public_id = $3) AND ($4 = '' OR subject = $4) AND ($5 = '' OR client_id = $5)`,
-		toMicro(now), reason, f.PublicID, f.Subject, f.ClientID)
+		toMicro(t.now), reason, f.PublicID, f.Subject, f.ClientID)
 }
 
-// shutOut makes sure that no grant being made escapes a revocation by subject or by client.
-func (t *transaction) shutOut(f admin.GrantFilter, now time.Time) error {
+// shutOut makes sure that no grant being made escapes a revocation by subject or by
+// client. It comes before the grants are looked for: those who are making one are
+// waited for, or find themselves shut out.
+func (t *transaction) shutOut(f admin.GrantFilter) error {
 	switch {
 	case f.PublicID != "" || f.Subject != "" && f.ClientID != "":
 		return nil
 	case f.Subject != "":
-		return t.execOne(oauth.ErrNotFound, "UPDATE users SET epoch = epoch + 1, updated_at = $1 WHERE id = $2", toMicro(now), f.Subject)
+		return t.execOne(oauth.ErrNotFound, "UPDATE users SET epoch = epoch + 1, updated_at = $1 WHERE id = $2", toMicro(t.now), f.Subject)
 	}
-	return t.execOne(oauth.ErrNotFound, "UPDATE clients SET version = version + 1, updated_at = $1 WHERE id = $2", toMicro(now), f.ClientID)
+	return t.execOne(oauth.ErrNotFound, "UPDATE clients SET version = version + 1, updated_at = $1 WHERE id = $2", toMicro(t.now), f.ClientID)
 }
 
 // Cleanup implements admin.Store.
@@ -344,11 +343,15 @@ func (s *Store) Cleanup(ctx context.Context, c admin.Cleanup) (admin.Removed, er
 const deadGrant = `(status = 'revoked' AND revoked_at < $1 OR idle_expires_at < $1 OR absolute_expires_at > 0 AND absolute_expires_at < $1)`
 
 func (s *Store) cleanGrants(ctx context.Context, c admin.Cleanup) (int, error) {
-	cutoff := toMicro(s.clock().Add(-c.DeadFor))
+	now, err := s.clock(ctx)
+	if err != nil {
+		return 0, err
+	}
+	cutoff := toMicro(now.Add(-c.DeadFor))
 	last, total := []byte{}, 0
 	for {
 		var ids [][]byte
-		err := s.rows(ctx, "SELECT id FROM grants WHERE id > $2 AND "+deadGrant+" ORDER BY id LIMIT $3", func(row scanner) error {
+		err := s.each(ctx, "SELECT id FROM grants WHERE id > $2 AND "+deadGrant+" ORDER BY id LIMIT $3", func(row scanner) error {
 			var id []byte
 			err := row.Scan(&id)
 			ids = append(ids, id)
@@ -393,7 +396,7 @@ func (s *Store) deleteGrants(ids [][]byte, cutoff int64) (int, error) {
 func (s *Store) deleteInSteps(ctx context.Context, c admin.Cleanup, table, key, condition string, args ...any) (int, error) {
 	if c.DryRun {
 		var n int
-		err := s.reader.QueryRowContext(ctx, "SELECT count(*) FROM "+table+" WHERE "+condition, args...).Scan(&n)
+		err := s.row(ctx, "SELECT count(*) FROM "+table+" WHERE "+condition, func(row scanner) error { return row.Scan(&n) }, args...)
 		return n, err
 	}
 	query := fmt.Sprintf("DELETE FROM %s WHERE %s IN (SELECT %s FROM %s WHERE %s LIMIT %d)", table, key, key, table, condition, c.Batch)

@@ -14,7 +14,7 @@ import (
 func (s *Store) SigningKeys(ctx context.Context) ([]signing.Key, int64, error) {
 	var keys []signing.Key
 	var revision int64
-	err := s.rows(ctx, `
+	err := s.each(ctx, `
 SELECT r.revision, COALESCE(k.id, ''), COALESCE(k.alg, ''), COALESCE(k.master_key_id, 0), k.sealed,
        COALESCE(k.published_at, 0), COALESCE(k.active_at, 0), COALESCE(k.retired_at, 0), COALESCE(k.expires_at, 0)
   FROM signing_revision r LEFT JOIN signing_keys k ON 1 = 1
@@ -52,14 +52,14 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 				return err
 			}
 		}
-		return tx.insertEvent(e, s.clock())
+		return errors.Join(tx.insertEvent(e), tx.announce())
 	})
 }
 
 // MasterKeyChecks implements admin.Store.
 func (s *Store) MasterKeyChecks(ctx context.Context) (map[uint16][]byte, error) {
 	checks := map[uint16][]byte{}
-	err := s.rows(ctx, "SELECT id, check_value FROM master_keys", func(row scanner) error {
+	err := s.each(ctx, "SELECT id, check_value FROM master_keys", func(row scanner) error {
 		var id uint16
 		var check []byte
 		err := row.Scan(&id, &check)
@@ -98,9 +98,12 @@ func (s *Store) RemoveMasterKeyCheck(_ context.Context, id uint16) error {
 
 // MasterKeyUse implements admin.Store.
 func (s *Store) MasterKeyUse(ctx context.Context) (map[uint16]int, error) {
+	now, err := s.clock(ctx)
+	if err != nil {
+		return nil, wrap("count uses of master keys", err)
+	}
 	use := map[uint16]int{}
-	now := s.clock()
-	err := s.rows(ctx, `
+	err = s.each(ctx, `
 SELECT key_id, count(*) FROM grants
  WHERE status = 'active' AND idle_expires_at > $1 AND (absolute_expires_at = 0 OR absolute_expires_at > $1)
  GROUP BY key_id

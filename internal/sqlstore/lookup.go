@@ -2,10 +2,7 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"runtime"
-	"strconv"
-	"strings"
 
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
@@ -41,14 +38,12 @@ func (s *Store) readGrants() {
 
 // readTogether answers a batch of lookups with one query, and so one snapshot.
 func (s *Store) readTogether(batch []*lookup) {
-	now := s.clock()
-	views, into := make(map[oauth.GrantID]oauth.GrantView, len(batch)), newGrantRow()
-	err := s.queryGrants(batch, func(row scanner) error {
-		v, err := into.scan(row)
-		v.Now = now
-		views[v.Grant.ID] = v
-		return err
-	})
+	keys := make([]any, len(batch))
+	for i, l := range batch {
+		keys[i] = l.id[:]
+	}
+	views := make(map[oauth.GrantID]oauth.GrantView, len(batch))
+	err := s.grants(context.Background(), "id", keys, func(v oauth.GrantView) { views[v.Grant.ID] = v })
 	for _, l := range batch {
 		v, ok := views[l.id]
 		switch {
@@ -60,47 +55,4 @@ func (s *Store) readTogether(batch []*lookup) {
 			l.done <- found{view: v}
 		}
 	}
-}
-
-func (s *Store) queryGrants(batch []*lookup, scan func(scanner) error) error {
-	size := 1
-	for size < len(batch) {
-		size *= 2
-	}
-	stmt, err := s.statement(selectGrant + " WHERE g.id IN (" + placeholders(size) + ")")
-	if err != nil {
-		return err
-	}
-	args := make([]any, size)
-	for i := range args { // what is left over repeats the last
-		args[i] = batch[min(i, len(batch)-1)].id[:]
-	}
-	rows, err := stmt.QueryContext(context.Background(), args...)
-	if err != nil {
-		return err
-	}
-	return eachRow(rows, scan)
-}
-
-// eachRow scans all rows and closes them.
-func eachRow(rows *sql.Rows, scan func(scanner) error) error {
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-// placeholders returns "$1, $2, …, $n".
-func placeholders(n int) string {
-	var b strings.Builder
-	for i := 1; i <= n; i++ {
-		if i > 1 {
-			b.WriteString(", ")
-		}
-		b.WriteString("$" + strconv.Itoa(i))
-	}
-	return b.String()
 }

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -14,7 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/failpoint"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations
 var migrations embed.FS
 
 // Migration is one step of the schema.
@@ -24,17 +27,33 @@ type Migration struct {
 	AppliedAt time.Time // zero: not yet
 }
 
-func (s *Store) provider(db *sql.DB) (*goose.Provider, error) {
-	files, err := fs.Sub(migrations, "migrations")
+// schema is a database that is open for migrations.
+type schema struct {
+	*goose.Provider
+	db *sql.DB
+}
+
+// newSchema takes the migrations of a directory to a database.
+func newSchema(db *sql.DB, dialect goose.Dialect, directory string) (*schema, error) {
+	files, err := fs.Sub(migrations, directory)
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
+	p, err := goose.NewProvider(dialect, db, files, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return nil, err
+	}
+	return &schema{Provider: p, db: db}, nil
 }
 
+func (s *schema) close() { _ = s.db.Close() }
+
+// errNewer: the database has migrations this version cannot work with.
+var errNewer = errors.New("the database was made by a newer version")
+
 // Migrate brings the schema to this version. Several processes may do so at once:
-// one that comes too late finds nothing to do. A database of a newer version is an
-// error.
+// one that comes too late finds nothing to do. A newer database stays as it is; if
+// this version cannot work with it, that is an error.
 func (s *Store) Migrate(ctx context.Context) error {
 	const tries = 10
 	var err error
@@ -49,75 +68,87 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return wrap("migrate database", err)
 }
 
-// errNewer: the database has migrations this version does not know.
-var errNewer = errors.New("the database was made by a newer version")
-
 func (s *Store) migrateOnce(ctx context.Context) error {
-	// A connection of its own: the writer's is the committer's.
-	db, err := s.connections(1)
+	have, err := s.schemaVersion(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = db.Close() }()
-	p, err := s.provider(db)
+	if have >= newestSchema() {
+		return s.compatible(ctx)
+	}
+	schema, err := s.schema(ctx)
 	if err != nil {
 		return err
 	}
-	if err := notNewer(ctx, p); err != nil {
-		return err
-	}
+	defer schema.close()
 	failpoint.Reach(failpoint.BeforeMigration)
-	_, err = p.Up(ctx)
+	_, err = schema.Up(ctx)
 	failpoint.Reach(failpoint.AfterMigration)
 	return err
 }
 
-func notNewer(ctx context.Context, p *goose.Provider) error {
-	have, want, err := p.GetVersions(ctx)
-	if err != nil {
-		return err
-	}
-	if have > want {
-		return fmt.Errorf("%w: its schema is %d, this program's is %d", errNewer, have, want)
-	}
-	return nil
-}
-
 // Migrations lists all steps of the schema, and when each was applied.
 func (s *Store) Migrations(ctx context.Context) ([]Migration, error) {
-	db, err := s.connections(1)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = db.Close() }()
-	p, err := s.provider(db)
+	schema, err := s.schema(ctx)
 	if err != nil {
 		return nil, wrap("read migrations", err)
 	}
-	status, err := p.Status(ctx)
+	defer schema.close()
+	status, err := schema.Status(ctx)
 	if err != nil {
 		return nil, wrap("read migrations", err)
 	}
 	list := make([]Migration, 0, len(status))
 	for _, m := range status {
-		list = append(list, Migration{Version: m.Source.Version, Name: m.Source.Path, AppliedAt: m.AppliedAt.UTC()})
+		list = append(list, Migration{Version: m.Source.Version, Name: path.Base(m.Source.Path), AppliedAt: m.AppliedAt.UTC()})
 	}
 	return list, nil
 }
 
-// pending counts the steps that are missing; less than none means a newer database.
-func (s *Store) pending(ctx context.Context) (int, error) {
-	files, err := fs.Glob(migrations, "migrations/*.sql")
+// Ready reports whether the database can be read and has a schema that this version
+// can work with: its own, or a newer one that only added to it.
+func (s *Store) Ready(ctx context.Context) error {
+	have, err := s.schemaVersion(ctx)
 	if err != nil {
+		return wrap("check database", err)
+	}
+	if have < newestSchema() {
+		return fmt.Errorf("the database needs migrations: its schema is %d, this program's is %d", have, newestSchema())
+	}
+	return s.compatible(ctx)
+}
+
+// compatible returns errNewer if the schema took away what this version uses.
+func (s *Store) compatible(ctx context.Context) error {
+	var oldest int64
+	err := s.row(ctx, "SELECT oldest FROM schema_compatibility WHERE id = 1", func(row scanner) error { return row.Scan(&oldest) })
+	switch {
+	case err != nil:
+		return wrap("check schema", err)
+	case oldest > newestSchema():
+		return fmt.Errorf("%w: it needs a program of schema %d, this one's is %d", errNewer, oldest, newestSchema())
+	}
+	return nil
+}
+
+// schemaVersion is the version of the newest migration that was applied; 0: none.
+func (s *Store) schemaVersion(ctx context.Context) (version int64, err error) {
+	exists, err := s.migrated(ctx)
+	if err != nil || !exists {
 		return 0, err
 	}
-	var applied int
-	err = s.reader.QueryRowContext(ctx, "SELECT count(DISTINCT version_id) FROM goose_db_version WHERE version_id > 0").Scan(&applied)
-	if err != nil && ctx.Err() == nil {
-		var tables int
-		if e := s.reader.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master").Scan(&tables); e == nil && tables == 0 {
-			return len(files), nil // an empty database
-		}
+	err = s.row(ctx, "SELECT COALESCE(max(version_id), 0) FROM goose_db_version", func(row scanner) error { return row.Scan(&version) })
+	return version, err
+}
+
+// newestSchema is the version of this program's last migration, the same for every
+// engine.
+func newestSchema() (newest int64) {
+	files, _ := fs.Glob(migrations, "migrations/sqlite/*.sql") // the pattern is good
+	for _, file := range files {
+		number, _, _ := strings.Cut(path.Base(file), "_")
+		version, _ := strconv.ParseInt(number, 10, 64)
+		newest = max(newest, version)
 	}
-	return len(files) - applied, err
+	return newest
 }

@@ -18,16 +18,12 @@ func TestMigrateEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	db, err := s.connections(1)
+	schema, err := s.schema(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = db.Close() }()
-	p, err := s.provider(db)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.UpTo(ctx, 1); err != nil {
+	defer schema.close()
+	if _, err := schema.UpTo(ctx, 1); err != nil {
 		t.Fatal(err)
 	}
 	const old = `INSERT INTO events (at, last_at, count, type, reason, request_id, last_request_id, client_id, subject, grant_id, source, detail, shared) VALUES `
@@ -35,7 +31,7 @@ func TestMigrateEvents(t *testing.T) {
 		`(1, 1, 1, 'login', 'password', 'r-login', 'r-login', 'c', 's', 'g', 'net', '', NULL)`,
 		`(2, 3, 2, 'refusal', 'replay', 'r-first', 'r-last', 'c', 's', 'g', 'net', 'X2', 'grant g replay')`,
 	} {
-		if _, err := db.ExecContext(ctx, old+values); err != nil {
+		if _, err := schema.db.ExecContext(ctx, old+values); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,46 +14,75 @@ import (
 
 // Options are what a store is opened with.
 type Options struct {
-	Now func() time.Time // the store's clock
-	Log *slog.Logger     // for faults of work in the background
-	// Patience is how long a write waits while another process writes; 0: 2.5 s, for
-	// a server, whose clients wait. Less than longestWait.
+	// Now is the store's clock. PostgreSQL needs none: nil is the database's own clock,
+	// which all nodes share.
+	Now func() time.Time
+	Log *slog.Logger // for faults of work in the background
+	// Patience is how long a step waits for the database; 0: a few seconds, for a
+	// server, whose clients wait. Less than longestWait.
 	Patience time.Duration
+	// Connections is the most that are open to PostgreSQL at once; 0: as the URL says
+	// (pool_max_conns), or else defaultConnections.
+	Connections int
 }
 
-// Store keeps everything in a SQL database. Reads go to a pool of connections,
-// writes to one, in groups.
+// Store keeps everything in a SQL database.
 type Store struct {
-	now       func() time.Time
-	log       *slog.Logger
-	path      string
-	patience  time.Duration
-	reader    *sql.DB
-	writer    *sql.DB
-	committer *committer
-	lookups   chan *lookup
-	noted     chan oauth.Event
-	stop      chan struct{}
-	working   sync.WaitGroup
-	prepared  sync.Map // SQL text -> *sql.Stmt on the reader
+	engine
+	log     *slog.Logger
+	lookups chan *lookup
+	noted   chan oauth.Event
+	stop    chan struct{}
+	working sync.WaitGroup
 }
 
-// begin starts what works in the background.
-func (s *Store) begin() {
-	s.lookups = make(chan *lookup, 1024)
-	s.noted = make(chan oauth.Event, 1024)
-	s.stop = make(chan struct{})
-	s.committer = newCommitter(s.writer)
-	s.working.Go(s.committer.run)
+// engine is a database, and how it is asked.
+type engine interface {
+	// each reads rows. An error of scan ends it.
+	each(ctx context.Context, query string, scan func(scanner) error, args ...any) error
+	// write runs a step in a transaction, perhaps with other steps, and returns after
+	// its COMMIT is durable: nil; an error of the step when it is known that nothing was
+	// written, and never will be; or oauth.ErrOutcomeUnknown. It may run a step again. A
+	// step that returns one of the named errors must have written nothing.
+	write(step func(*transaction) error) error
+	// swap is SwapGrant of oauth.Store.
+	swap(old, next *oauth.Grant, clientVersion int64) error
+	// grants reads the grants whose column, id or public_id, has one of the keys, each
+	// with the store's clock.
+	grants(ctx context.Context, column string, keys []any, scan func(view oauth.GrantView)) error
+	// clock is the store's time: UTC, whole microseconds.
+	clock(ctx context.Context) (time.Time, error)
+	// migrated reports whether any migration was begun.
+	migrated(ctx context.Context) (bool, error)
+	// schema opens the database for migrations.
+	schema(ctx context.Context) (*schema, error)
+	// check looks for what is wrong with the database.
+	check(ctx context.Context) error
+	// backup writes a consistent copy to a file.
+	backup(ctx context.Context, file string) error
+	// watch calls changed when another node announces a change.
+	watch(ctx context.Context, changed func())
+	// alone runs something unless another node is about it.
+	alone(ctx context.Context, name string, run func(context.Context) error) (bool, error)
+	// stats returns the figures of now.
+	stats() Stats
+	// close finishes the steps in flight and closes the database.
+	close() error
+}
+
+// newStore starts what works in the background.
+func newStore(e engine, o Options) *Store {
+	s := &Store{engine: e, log: o.Log, lookups: make(chan *lookup, 1024), noted: make(chan oauth.Event, 1024), stop: make(chan struct{})}
 	s.working.Go(s.writeNoted)
 	s.working.Go(s.readGrants)
+	return s
 }
 
 // Close finishes what is in flight and closes the database.
 func (s *Store) Close() error {
-	close(s.stop) // writeNoted closes the committer when it has written the rest
+	close(s.stop)
 	s.working.Wait()
-	return errors.Join(s.reader.Close(), s.writer.Close())
+	return s.engine.close()
 }
 
 // Stats are figures about the store since it was opened.
@@ -65,18 +93,29 @@ type Stats struct {
 }
 
 // Stats returns the figures of now.
-func (s *Store) Stats() Stats {
-	return Stats{Writes: s.committer.writes.Load(), Commits: s.committer.commits.Load(), Waiting: len(s.committer.queue)}
+func (s *Store) Stats() Stats { return s.stats() }
+
+// Check looks for damage in the database, and for settings of it that break the
+// promise of durability.
+func (s *Store) Check(ctx context.Context) error {
+	if err := s.check(ctx); err != nil {
+		return wrap("check database", err)
+	}
+	return nil
 }
 
-// clock is the store's time: UTC, whole microseconds.
-func (s *Store) clock() time.Time { return s.now().UTC().Truncate(time.Microsecond) }
+// Backup writes a consistent copy of the embedded database, while it is in use, to a
+// file that must not exist. The copy has mode 0600 and is synced.
+func (s *Store) Backup(ctx context.Context, file string) error {
+	if err := s.backup(ctx, file); err != nil {
+		return wrap("back up database", err)
+	}
+	return nil
+}
 
-// write runs one step durably, together with others. The step's statements run in
-// one transaction; a step that returns one of the named errors must have written
-// nothing. Its context ends nothing that has begun.
+// write runs one step durably.
 func (s *Store) write(what string, step func(tx *transaction) error) error {
-	if err := s.committer.do(step); err != nil {
+	if err := s.engine.write(step); err != nil {
 		return wrap(what, err)
 	}
 	return nil
@@ -85,48 +124,64 @@ func (s *Store) write(what string, step func(tx *transaction) error) error {
 // wrap says what was being done, and keeps the named errors recognisable.
 func wrap(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }
 
-// statement returns a prepared statement for reading.
-func (s *Store) statement(query string) (*sql.Stmt, error) {
-	if stmt, ok := s.prepared.Load(query); ok {
-		return stmt.(*sql.Stmt), nil
-	}
-	stmt, err := s.reader.PrepareContext(context.Background(), query)
-	if err != nil {
-		return nil, err
-	}
-	if other, raced := s.prepared.LoadOrStore(query, stmt); raced {
-		_ = stmt.Close()
-		return other.(*sql.Stmt), nil
-	}
-	return stmt, nil
+// isNamed reports whether an error is an outcome of a step rather than a fault.
+func isNamed(err error) bool {
+	return errors.Is(err, oauth.ErrConflict) || errors.Is(err, oauth.ErrNotFound) || errors.Is(err, oauth.ErrExists)
 }
 
-// row reads one row, or oauth.ErrNotFound. Reading is quick and is not cancelled:
-// a driver that watches a context costs more than the query.
-func (s *Store) row(query string, scan func(row scanner) error, args ...any) error {
-	stmt, err := s.statement(query)
-	if err != nil {
-		return err
-	}
-	return oneRow(stmt, scan, args)
+// row reads one row, or oauth.ErrNotFound.
+func (s *Store) row(ctx context.Context, query string, scan func(scanner) error, args ...any) error {
+	return oneRow(func(one func(scanner) error) error { return s.each(ctx, query, one, args...) }, scan)
 }
 
-// oneRow reads one row of a prepared query, or oauth.ErrNotFound.
-func oneRow(stmt *sql.Stmt, scan func(row scanner) error, args []any) error {
-	err := scan(stmt.QueryRowContext(context.Background(), args...))
-	if errors.Is(err, sql.ErrNoRows) {
+// oneRow scans the first of some rows, or returns oauth.ErrNotFound.
+func oneRow(each func(func(scanner) error) error, scan func(scanner) error) error {
+	found := false
+	err := each(func(row scanner) error {
+		if found {
+			return nil
+		}
+		found = true
+		return scan(row)
+	})
+	if err == nil && !found {
 		return oauth.ErrNotFound
 	}
 	return err
 }
 
-// rows reads all rows.
-func (s *Store) rows(ctx context.Context, query string, scan func(row scanner) error, args ...any) error {
-	rows, err := s.reader.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
+// transaction is what a step may use. Its statements see those of the steps before.
+type transaction struct {
+	connection
+	now time.Time // of the store
+}
+
+// connection is what an engine gives to a transaction.
+type connection interface {
+	// exec runs a statement and returns how many rows it wrote.
+	exec(query string, args ...any) (int64, error)
+	// each reads rows.
+	each(query string, scan func(scanner) error, args ...any) error
+	// lockParties lets no other step change the subject and the client of a grant that
+	// is being made, until this step is committed.
+	lockParties(subject, clientID string) error
+	// announce tells the other nodes, when the step is committed, that something they
+	// remember was changed.
+	announce() error
+}
+
+// execOne runs a statement that writes one row, or none: then it returns missing.
+func (t *transaction) execOne(missing error, query string, args ...any) error {
+	n, err := t.exec(query, args...)
+	if err == nil && n == 0 {
+		return missing
 	}
-	return eachRow(rows, scan)
+	return err
+}
+
+// row reads one row, or oauth.ErrNotFound.
+func (t *transaction) row(query string, scan func(scanner) error, args ...any) error {
+	return oneRow(func(one func(scanner) error) error { return t.each(query, one, args...) }, scan)
 }
 
 // scanner is a row that can be read.
@@ -202,6 +257,22 @@ func scanOctets(into []byte, v any) error {
 	}
 	clear(into)
 	copy(into, b)
+	return nil
+}
+
+// truth scans a stored boolean, a number, or what a condition yields.
+type truth struct{ b *bool }
+
+// Scan implements sql.Scanner.
+func (t truth) Scan(v any) error {
+	switch v := v.(type) {
+	case int64:
+		*t.b = v != 0
+	case bool:
+		*t.b = v
+	default:
+		return fmt.Errorf("a boolean is stored as %T", v)
+	}
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"time"
 
 	"github.com/counterfoil/counterfoil/internal/admin"
 	"github.com/counterfoil/counterfoil/internal/oauth"
@@ -16,13 +15,13 @@ SELECT id, username, COALESCE(email, ''), epoch, enabled, state, password_hash, 
 
 func scanUser(row scanner) (oauth.User, error) {
 	var u oauth.User
-	err := row.Scan(&u.ID, &u.Username, &u.Email, &u.Epoch, &u.Enabled, &u.State, &u.PasswordHash, micro{&u.CreatedAt}, micro{&u.UpdatedAt})
+	err := row.Scan(&u.ID, &u.Username, &u.Email, &u.Epoch, truth{&u.Enabled}, &u.State, &u.PasswordHash, micro{&u.CreatedAt}, micro{&u.UpdatedAt})
 	return u, err
 }
 
-func (s *Store) userBy(condition, key string) (oauth.User, error) {
+func (s *Store) userBy(ctx context.Context, condition, key string) (oauth.User, error) {
 	var u oauth.User
-	err := s.row(selectUser+condition, func(row scanner) (err error) {
+	err := s.row(ctx, selectUser+condition, func(row scanner) (err error) {
 		u, err = scanUser(row)
 		return err
 	}, key)
@@ -33,15 +32,15 @@ func (s *Store) userBy(condition, key string) (oauth.User, error) {
 }
 
 // User implements admin.Store.
-func (s *Store) User(_ context.Context, username string) (oauth.User, error) {
-	return s.userBy(" AND username = $1", username)
+func (s *Store) User(ctx context.Context, username string) (oauth.User, error) {
+	return s.userBy(ctx, " AND username = $1", username)
 }
 
 // UserByLogin implements password.Users.
-func (s *Store) UserByLogin(_ context.Context, login string) (oauth.User, error) {
-	u, err := s.userBy(" AND username = $1", login)
+func (s *Store) UserByLogin(ctx context.Context, login string) (oauth.User, error) {
+	u, err := s.userBy(ctx, " AND username = $1", login)
 	if errors.Is(err, oauth.ErrNotFound) {
-		return s.userBy(" AND email = $1", login)
+		return s.userBy(ctx, " AND email = $1", login)
 	}
 	return u, err
 }
@@ -49,7 +48,7 @@ func (s *Store) UserByLogin(_ context.Context, login string) (oauth.User, error)
 // Users implements admin.Store.
 func (s *Store) Users(ctx context.Context) ([]oauth.User, error) {
 	list := []oauth.User{}
-	err := s.rows(ctx, selectUser+" ORDER BY username", func(row scanner) error {
+	err := s.each(ctx, selectUser+" ORDER BY username", func(row scanner) error {
 		u, err := scanUser(row)
 		list = append(list, u)
 		return err
@@ -63,61 +62,56 @@ func (s *Store) Users(ctx context.Context) ([]oauth.User, error) {
 // CreateUser implements admin.Store.
 func (s *Store) CreateUser(_ context.Context, u oauth.User, e oauth.Event) error {
 	return s.write("create user", func(tx *transaction) error {
-		now := s.clock()
 		err := tx.execOne(oauth.ErrExists, `
 INSERT INTO users (id, username, email, epoch, enabled, state, password_hash, created_at, updated_at, deleted_at)
 VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $7, 0)
 ON CONFLICT DO NOTHING`,
-			u.ID, u.Username, sql.NullString{String: u.Email, Valid: u.Email != ""}, flag(u.Enabled), string(u.State), u.PasswordHash, toMicro(now))
+			u.ID, u.Username, sql.NullString{String: u.Email, Valid: u.Email != ""}, flag(u.Enabled), string(u.State), u.PasswordHash, toMicro(tx.now))
 		if err != nil {
 			return err
 		}
-		return tx.insertEvent(e, now)
+		return tx.insertEvent(e)
 	})
 }
 
-// changeUser runs an update of one user, and records the event.
-func (s *Store) changeUser(what, id string, e oauth.Event, change func(tx *transaction, now time.Time) error) error {
+// changeUser runs an update of one user, who must exist, and records the event.
+func (s *Store) changeUser(what, id string, e oauth.Event, change func(tx *transaction) error) error {
 	return s.write(what, func(tx *transaction) error {
-		if err := tx.exists(userExists, id); err != nil {
+		if err := change(tx); err != nil {
 			return err
 		}
-		now := s.clock()
-		if err := change(tx, now); err != nil {
-			return err
-		}
-		return tx.insertEvent(e, now)
+		return tx.insertEvent(e)
 	})
 }
 
 // SetUserState implements admin.Store.
 func (s *Store) SetUserState(_ context.Context, id string, enabled *bool, state oauth.SubjectState, e oauth.Event) error {
-	return s.changeUser("set user state", id, e, func(tx *transaction, now time.Time) error {
+	return s.changeUser("set user state", id, e, func(tx *transaction) error {
 		var wanted any
 		if enabled != nil {
 			wanted = flag(*enabled)
 		}
-		_, err := tx.exec(`
+		err := tx.execOne(oauth.ErrNotFound, `
 UPDATE users SET enabled = COALESCE($1, enabled), state = CASE WHEN $2 = '' THEN state ELSE $2 END, updated_at = $3
- WHERE id = $4`, wanted, string(state), toMicro(now), id)
+ WHERE id = $4 AND deleted_at = 0`, wanted, string(state), toMicro(tx.now), id)
 		if err != nil {
 			return err
 		}
-		return tx.touchOwned(id, now)
+		return tx.touchOwned(id)
 	})
 }
 
 // touchOwned raises the version of the clients that a user owns.
-func (t *transaction) touchOwned(id string, now time.Time) error {
-	_, err := t.exec("UPDATE clients SET version = version + 1, updated_at = $1 WHERE owner = $2 AND deleted_at = 0", toMicro(now), id)
+func (t *transaction) touchOwned(id string) error {
+	_, err := t.exec("UPDATE clients SET version = version + 1, updated_at = $1 WHERE owner = $2 AND deleted_at = 0", toMicro(t.now), id)
 	return err
 }
 
 // SetPassword implements admin.Store.
 func (s *Store) SetPassword(_ context.Context, id, hash string, endGrants bool, e oauth.Event) error {
-	return s.changeUser("set password", id, e, func(tx *transaction, now time.Time) error {
-		_, err := tx.exec("UPDATE users SET password_hash = $1, epoch = epoch + $2, updated_at = $3 WHERE id = $4", hash, flag(endGrants), toMicro(now), id)
-		return err
+	return s.changeUser("set password", id, e, func(tx *transaction) error {
+		return tx.execOne(oauth.ErrNotFound, "UPDATE users SET password_hash = $1, epoch = epoch + $2, updated_at = $3 WHERE id = $4 AND deleted_at = 0",
+			hash, flag(endGrants), toMicro(tx.now), id)
 	})
 }
 
@@ -131,16 +125,17 @@ func (s *Store) ReplacePasswordHash(_ context.Context, userID, old, hash string)
 
 // DeleteUser implements admin.Store.
 func (s *Store) DeleteUser(_ context.Context, id string, e oauth.Event) error {
-	return s.changeUser("delete user", id, e, func(tx *transaction, now time.Time) error {
-		_, err := tx.exec(`
+	return s.changeUser("delete user", id, e, func(tx *transaction) error {
+		err := tx.execOne(oauth.ErrNotFound, `
 UPDATE users SET username = NULL, email = NULL, password_hash = '', epoch = epoch + 1, enabled = 0, deleted_at = $1, updated_at = $1
- WHERE id = $2`, toMicro(now), id)
+ WHERE id = $2 AND deleted_at = 0`, toMicro(tx.now), id)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.revokeAll(admin.GrantFilter{Subject: id}, "user_deleted", now); err != nil {
+		if err := tx.touchOwned(id); err != nil {
 			return err
 		}
-		return tx.touchOwned(id, now)
+		_, err = tx.revokeAll(admin.GrantFilter{Subject: id}, "user_deleted")
+		return err
 	})
 }

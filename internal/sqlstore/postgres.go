@@ -1,0 +1,424 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+
+	"github.com/counterfoil/counterfoil/internal/failpoint"
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+const (
+	// defaultConnections is the most that a node has open to PostgreSQL, unless told
+	// otherwise: refreshes share two of them.
+	defaultConnections = 16
+	// postgresPatience is how long a server waits for a step: its clients wait with it.
+	postgresPatience = 3 * time.Second
+	// connectPatience is how long a server that accepts a connection may take to answer,
+	// before the next host is tried.
+	connectPatience = 2 * time.Second
+	// politeAttempts is how often a step that met a conflict is run again beside the
+	// others of this node, before it makes them wait: under SERIALIZABLE it might
+	// otherwise never find a moment at which nobody else writes.
+	politeAttempts = 3
+)
+
+// postgres is a PostgreSQL database, or what speaks its protocol, shared with other
+// nodes. Nothing here relies on the isolation level: READ COMMITTED and SERIALIZABLE
+// will do.
+type postgres struct {
+	pool     *pgxpool.Pool
+	log      *slog.Logger
+	now      func() time.Time // nil: the database's clock
+	patience time.Duration
+	behind   bool         // a connection pooler, which keeps no session for us
+	turn     sync.RWMutex // held by every write, and alone by one that has met too many conflicts
+	swapper  *swapper
+	swapping sync.WaitGroup
+}
+
+// OpenPostgres opens a PostgreSQL database by its URL, which may name several hosts,
+// and takes parameters of libpq and of pgxpool (pool_max_conns). It does not migrate.
+// A database that may lose what it acknowledged is an error.
+func OpenPostgres(ctx context.Context, url string, o Options) (*Store, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err) // without the password
+	}
+	configurePostgres(config, url, o)
+	e := &postgres{log: o.Log, patience: cmp.Or(o.Patience, postgresPatience)}
+	if o.Now != nil {
+		e.now = stored(o.Now)
+	}
+	if e.behind, err = behindPooler(ctx, config.ConnConfig); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if e.behind && config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+	if e.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), config); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if err := e.check(ctx); err != nil {
+		e.pool.Close()
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	e.swapper = newSwapper(e)
+	e.swapping.Go(e.swapper.run)
+	return newStore(e, o), nil
+}
+
+// configurePostgres sets what the URL leaves open. There is no use in a host that
+// cannot write.
+func configurePostgres(config *pgxpool.Config, url string, o Options) {
+	c := config.ConnConfig
+	if !strings.Contains(url, "target_session_attrs") {
+		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	if !strings.Contains(url, "connect_timeout") {
+		c.ConnectTimeout = connectPatience
+	}
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = "counterfoil"
+	}
+	if o.Connections > 0 {
+		config.MaxConns = int32(o.Connections)
+	} else if !strings.Contains(url, "pool_max_conns") {
+		config.MaxConns = defaultConnections
+	}
+	c.OnNotice = rememberWarning
+}
+
+// behindPooler reports whether connections go through a pooler such as PgBouncer: it
+// says another process than the one that answers. A pooler in transaction mode keeps
+// neither prepared statements nor LISTEN for us.
+func behindPooler(ctx context.Context, config *pgx.ConnConfig) (bool, error) {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var pid uint32
+	err = conn.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeSimpleProtocol).Scan(&pid)
+	return pid != conn.PgConn().PID(), err
+}
+
+// close implements engine.
+func (e *postgres) close() error {
+	e.swapper.close()
+	e.swapping.Wait()
+	e.pool.Close()
+	return nil
+}
+
+// stats implements engine. Only swaps share transactions.
+func (e *postgres) stats() Stats { return e.swapper.stats() }
+
+// databaseClock is the database's own clock in microseconds since 1970.
+const databaseClock = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
+
+// given is the time of a clock that is not the database's, as a parameter.
+func (e *postgres) given() any {
+	if e.now == nil {
+		return nil
+	}
+	return toMicro(e.now())
+}
+
+// clock implements engine.
+func (e *postgres) clock(ctx context.Context) (now time.Time, err error) {
+	if e.now != nil {
+		return e.now(), nil
+	}
+	err = e.each(ctx, "SELECT "+databaseClock, func(row scanner) error { return row.Scan(micro{&now}) })
+	return now, err
+}
+
+// each implements engine. A read that met a broken connection, or a conflict with
+// writes, is tried again.
+func (e *postgres) each(ctx context.Context, query string, scan func(scanner) error, args ...any) error {
+	if !storable(args) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.patience)
+	defer cancel()
+	seen := false
+	return again(ctx, func(int) error {
+		conn, err := e.pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Release()
+		err = eachOn(ctx, conn.Conn(), query, func(row scanner) error {
+			seen = true
+			return scan(row)
+		}, args)
+		if broken(err) {
+			e.pool.Reset()
+		}
+		return err
+	}, func(err error) bool { return !seen && (broken(err) || transient(err)) })
+}
+
+func eachOn(ctx context.Context, conn *pgx.Conn, query string, scan func(scanner) error, args []any) error {
+	rows, err := conn.Query(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// again runs something until it succeeds, fails with an error after which that is of
+// no use, or the context ends. It waits a little longer each time.
+func again(ctx context.Context, run func(attempt int) error, worthwhile func(error) bool) error {
+	for attempt := 0; ; attempt++ {
+		err := run(attempt)
+		if err == nil || !worthwhile(err) {
+			return err
+		}
+		longest := time.Duration(min(attempt*attempt+1, 50)) * time.Millisecond
+		pause := time.NewTimer(rand.N(longest))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return err
+		}
+	}
+}
+
+// takeTurn lets a write begin, and returns what ends its turn.
+func (e *postgres) takeTurn(attempt int) (end func()) {
+	if attempt > politeAttempts {
+		e.turn.Lock()
+		return e.turn.Unlock
+	}
+	e.turn.RLock()
+	return e.turn.RUnlock
+}
+
+// storable reports whether PostgreSQL can hold the texts among some arguments: UTF-8
+// without NUL. No row is found by any other.
+func storable(args []any) bool {
+	return !slices.ContainsFunc(args, func(arg any) bool {
+		text, ok := arg.(string)
+		return ok && (!utf8.ValidString(text) || strings.ContainsRune(text, 0))
+	})
+}
+
+// selectTimedGrant is selectGrant with the clock before it.
+var selectTimedGrant = strings.Replace(selectGrant, "SELECT ", "SELECT COALESCE(CAST($2 AS BIGINT), "+databaseClock+"), ", 1)
+
+// timed is a row that begins with the store's time.
+type timed struct {
+	scanner
+	now *time.Time
+}
+
+// Scan implements scanner.
+func (t timed) Scan(into ...any) error {
+	return t.scanner.Scan(append([]any{micro{t.now}}, into...)...)
+}
+
+// grants implements engine.
+func (e *postgres) grants(ctx context.Context, column string, keys []any, scan func(oauth.GrantView)) error {
+	if !storable(keys) {
+		return nil
+	}
+	into := newGrantRow()
+	return e.each(ctx, selectTimedGrant+" WHERE g."+column+" = ANY($1)", func(row scanner) error {
+		var now time.Time
+		v, err := into.scan(timed{row, &now})
+		v.Now = now
+		scan(v)
+		return err
+	}, array(keys), e.given())
+}
+
+// array turns keys into an array of their type.
+func array(keys []any) any {
+	if _, ok := keys[0].(string); ok {
+		return arrayOf[string](keys)
+	}
+	return arrayOf[[]byte](keys)
+}
+
+func arrayOf[T any](keys []any) []T {
+	array := make([]T, len(keys))
+	for i, key := range keys {
+		array[i] = key.(T)
+	}
+	return array
+}
+
+// write implements engine: each step has a transaction of its own.
+func (e *postgres) write(step func(*transaction) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), e.patience)
+	defer cancel()
+	return again(ctx, func(attempt int) error {
+		defer e.takeTurn(attempt)()
+		return e.transact(ctx, step)
+	}, transient)
+}
+
+// transact runs a step in a transaction.
+func (e *postgres) transact(ctx context.Context, step func(*transaction) error) error {
+	conn, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return err // nothing was sent
+	}
+	defer conn.Release()
+	on := &onPostgres{ctx: ctx, conn: conn.Conn()}
+	now, err := e.begin(on)
+	if err == nil {
+		err = step(&transaction{connection: on, now: now})
+	}
+	if err != nil {
+		if on.rollback(); broken(err) || readOnly(err) {
+			e.pool.Reset() // the other connections lead there too
+		}
+		return err
+	}
+	failpoint.Reach(failpoint.BeforeCommit)
+	err = on.commit()
+	failpoint.Reach(failpoint.AfterCommit)
+	switch {
+	case errors.Is(err, oauth.ErrOutcomeUnknown):
+		e.pool.Reset()
+	case err == nil && on.announced:
+		_, _ = on.exec("SELECT pg_notify('" + channel + "', '')") // who misses it will look by himself
+	}
+	return err
+}
+
+// begin begins a transaction and reads the clock.
+func (e *postgres) begin(on *onPostgres) (time.Time, error) {
+	if e.now != nil {
+		_, err := on.simple("BEGIN")
+		return e.now(), err
+	}
+	results, err := on.simple("BEGIN; SELECT " + databaseClock)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if len(results) != 2 || len(results[1].Rows) != 1 {
+		return time.Time{}, errors.New("the database does not tell the time")
+	}
+	now, err := strconv.ParseInt(string(results[1].Rows[0][0]), 10, 64)
+	return fromMicro(now), err
+}
+
+// onPostgres is the connection of a transaction.
+type onPostgres struct {
+	ctx       context.Context
+	conn      *pgx.Conn
+	announced bool
+}
+
+// simple runs statements without parameters in one round trip.
+func (o *onPostgres) simple(statements string) ([]*pgconn.Result, error) {
+	return o.conn.PgConn().Exec(o.ctx, statements).ReadAll()
+}
+
+// exec implements connection.
+func (o *onPostgres) exec(query string, args ...any) (int64, error) {
+	if !storable(args) {
+		if strings.HasPrefix(strings.TrimSpace(query), "INSERT") {
+			return 0, errors.New("a text is not UTF-8, or has a NUL in it")
+		}
+		return 0, nil
+	}
+	tag, err := o.conn.Exec(o.ctx, query, args...)
+	return tag.RowsAffected(), err
+}
+
+// each implements connection.
+func (o *onPostgres) each(query string, scan func(scanner) error, args ...any) error {
+	if !storable(args) {
+		return nil
+	}
+	return eachOn(o.ctx, o.conn, query, scan, args)
+}
+
+// lockParties implements connection. Logins of one subject come one after the other,
+// so that together they keep to the most grants he may have; many subjects may log in
+// at a client at once.
+func (o *onPostgres) lockParties(subject, clientID string) error {
+	if _, err := o.exec("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE", subject); err != nil {
+		return err
+	}
+	_, err := o.exec("SELECT 1 FROM clients WHERE id = $1 FOR SHARE", clientID)
+	return err
+}
+
+// announce implements connection.
+func (o *onPostgres) announce() error {
+	o.announced = true
+	return nil
+}
+
+// rollback ends a transaction that failed; a connection that cannot is closed when it
+// is released.
+func (o *onPostgres) rollback() { _, _ = o.simple("ROLLBACK") }
+
+// commit makes a transaction durable, or tells what became of it.
+func (o *onPostgres) commit() error {
+	forgetWarning(o.conn)
+	results, err := o.simple("COMMIT")
+	if err == nil && results[0].CommandTag.String() != "COMMIT" {
+		return errors.New("the transaction was rolled back")
+	}
+	return outcome(o.conn, err)
+}
+
+// migrated implements engine.
+func (e *postgres) migrated(ctx context.Context) (exists bool, err error) {
+	err = e.each(ctx, "SELECT to_regclass('goose_db_version') IS NOT NULL", func(row scanner) error { return row.Scan(&exists) })
+	return exists, err
+}
+
+// schema implements engine.
+func (e *postgres) schema(context.Context) (*schema, error) {
+	return newSchema(stdlib.OpenDB(*e.pool.Config().ConnConfig), goose.DialectPostgres, "migrations/postgres")
+}
+
+// check implements engine: it looks for settings with which a COMMIT is not durable.
+func (e *postgres) check(ctx context.Context) error {
+	var wrong []error
+	err := e.each(ctx, "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name", func(row scanner) error {
+		var name, setting string
+		err := row.Scan(&name, &setting)
+		if setting == "off" {
+			wrong = append(wrong, fmt.Errorf("%s = off in PostgreSQL: what was acknowledged may be lost", name))
+		}
+		return err
+	})
+	return errors.Join(append(wrong, err)...)
+}
+
+// backup implements engine.
+func (e *postgres) backup(context.Context, string) error {
+	return errors.New("PostgreSQL is backed up by its own tools: docs/operations.md says how")
+}
