@@ -37,6 +37,8 @@ const (
 	// others of this node, before it makes them wait: under SERIALIZABLE it might
 	// otherwise never find a moment at which nobody else writes.
 	politeAttempts = 3
+	// mostDuplicates is how often a step is run again that met a unique violation.
+	mostDuplicates = 3
 )
 
 // postgres is a PostgreSQL database, or what speaks its protocol, shared with other
@@ -195,7 +197,7 @@ func eachOn(ctx context.Context, conn *pgx.Conn, query string, scan func(scanner
 func again(ctx context.Context, run func(attempt int) error, worthwhile func(error) bool) error {
 	for attempt := 0; ; attempt++ {
 		err := run(attempt)
-		if err == nil || !worthwhile(err) {
+		if err == nil || !worthwhile(err) || attempt >= mostDuplicates && hasCode(err, uniqueViolation) {
 			return err
 		}
 		longest := time.Duration(min(attempt*attempt+1, 50)) * time.Millisecond

@@ -54,18 +54,20 @@ func didNotHappen(err error) bool {
 }
 
 // transient reports whether a step that did not happen may succeed when it is run
-// again. A unique violation is one that another step caused at the same moment: the
-// next run will see its row.
+// again. A unique violation may be one that another step caused at the same moment:
+// the next run will see its row.
 func transient(err error) bool {
-	var failure *pgconn.PgError
-	return errors.As(err, &failure) && !errors.Is(err, oauth.ErrOutcomeUnknown) &&
-		slices.Contains([]string{serializationFailure, deadlockDetected, uniqueViolation, readOnlyTransaction}, failure.Code)
+	return !errors.Is(err, oauth.ErrOutcomeUnknown) &&
+		hasCode(err, serializationFailure, deadlockDetected, uniqueViolation, readOnlyTransaction)
 }
 
 // readOnly reports whether the server is no primary any more.
-func readOnly(err error) bool {
+func readOnly(err error) bool { return hasCode(err, readOnlyTransaction) }
+
+// hasCode reports whether the server sent an error with one of the codes.
+func hasCode(err error, codes ...string) bool {
 	var failure *pgconn.PgError
-	return errors.As(err, &failure) && failure.Code == readOnlyTransaction
+	return errors.As(err, &failure) && slices.Contains(codes, failure.Code)
 }
 
 // broken reports whether a connection cannot be used any more.

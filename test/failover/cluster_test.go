@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/counterfoil/counterfoil/test/postgres"
 )
 
 // cluster is three PostgreSQL under Patroni, their etcd, and an HAProxy in front.
@@ -54,7 +56,10 @@ func newCluster(t testing.TB) *cluster {
 	guard(t, dir)
 	c.give(dir)
 	c.startEtcd()
-	bin := binaries(t)
+	bin, err := postgres.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for n := range 3 {
 		c.members = append(c.members, c.newMember(fmt.Sprintf("pg%d", n+1), bin))
 	}
@@ -83,19 +88,6 @@ func databaseOwner(t testing.TB) *syscall.Credential {
 		t.Fatal(err)
 	}
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-}
-
-// binaries is where PostgreSQL's programs are.
-func binaries(t testing.TB) string {
-	t.Helper()
-	for version := 20; version >= 15; version-- {
-		bin := fmt.Sprintf("/usr/lib/postgresql/%d/bin", version)
-		if _, err := os.Stat(filepath.Join(bin, "initdb")); err == nil {
-			return bin
-		}
-	}
-	t.Fatal("there is no PostgreSQL of version 15 or newer; `make setup` installs it")
-	return ""
 }
 
 // give gives a file or directory to the owner of the cluster.
@@ -203,6 +195,7 @@ bootstrap:
         wal_keep_size: 256MB
         wal_sender_timeout: 5s
         wal_receiver_timeout: 5s
+        wal_retrieve_retry_interval: 500ms
   initdb:
     - encoding: UTF8
     - locale: C.UTF-8
