@@ -23,13 +23,26 @@ const (
 
 // work starts what the server does by itself, until the context ends.
 func (s *server) work(ctx context.Context, running *sync.WaitGroup) {
-	running.Go(func() { s.every(ctx, refreshInterval, refreshInterval, "refresh keys", s.refresh) })
-	running.Go(func() { s.every(ctx, saveInterval, saveInterval, "save secret failures", s.oauth.SaveSecretFailures) })
-	running.Go(func() { s.every(ctx, firstCleanup, cleanupInterval, "clean up", s.cleanUp) })
+	changed := make(chan struct{}, 1)
+	running.Go(func() { s.Store.Watch(ctx, func() { wake(changed) }) })
+	running.Go(func() { s.every(ctx, changed, refreshInterval, refreshInterval, "refresh keys", s.refresh) })
+	running.Go(func() {
+		s.every(ctx, nil, saveInterval, saveInterval, "save secret failures", s.oauth.SaveSecretFailures)
+	})
+	running.Go(func() { s.every(ctx, nil, firstCleanup, cleanupInterval, "clean up", s.cleanUp) })
 }
 
-// every does something again and again. A fault that stays is logged once.
-func (s *server) every(ctx context.Context, first, interval time.Duration, what string, do func(context.Context) error) {
+// wake lets who waits for a channel go on, now or when next he waits.
+func wake(waiting chan<- struct{}) {
+	select {
+	case waiting <- struct{}{}:
+	default:
+	}
+}
+
+// every does something again and again, and at once when it is woken. A fault that
+// stays is logged once.
+func (s *server) every(ctx context.Context, woken <-chan struct{}, first, interval time.Duration, what string, do func(context.Context) error) {
 	timer := time.NewTimer(first)
 	defer timer.Stop()
 	last := ""
@@ -38,6 +51,7 @@ func (s *server) every(ctx context.Context, first, interval time.Duration, what 
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+		case <-woken:
 		}
 		text := ""
 		if err := do(ctx); err != nil && ctx.Err() == nil {
@@ -93,16 +107,18 @@ func (s *server) refreshMasterKeys(ctx context.Context) error {
 	return nil
 }
 
-// cleanUp deletes what is over.
+// cleanUp deletes what is over, unless another node is about it.
 func (s *server) cleanUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
 	defer cancel()
-	removed, err := s.Operator.Cleanup(ctx, cleanupOf(s.Config, deadFor))
-	if err != nil {
+	_, err := s.Store.Alone(ctx, "clean up", func(ctx context.Context) error {
+		removed, err := s.Operator.Cleanup(ctx, cleanupOf(s.Config, deadFor))
+		if err == nil {
+			s.Log.Info("cleaned up", "grants", removed.Grants, "events", removed.Events, "failures", removed.Failures, "secrets", removed.Secrets)
+		}
 		return err
-	}
-	s.Log.Info("cleaned up", "grants", removed.Grants, "events", removed.Events, "failures", removed.Failures, "secrets", removed.Secrets)
-	return nil
+	})
+	return err
 }
 
 // watchedFile notices that a file was changed or replaced.

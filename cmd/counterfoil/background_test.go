@@ -26,7 +26,7 @@ func TestEvery(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			s.every(ctx, time.Minute, time.Hour, "clean up", func(context.Context) error {
+			s.every(ctx, nil, time.Minute, time.Hour, "clean up", func(context.Context) error {
 				times = append(times, time.Since(began))
 				err := faults[0]
 				if faults = faults[1:]; len(faults) == 0 {

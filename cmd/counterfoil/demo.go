@@ -62,7 +62,7 @@ func runDemoServer(cmd *cobra.Command, i *installation) error {
 	if err != nil {
 		return err
 	}
-	return serve(cmd.Context(), i, func(c *config.Config) {
+	return serve(cmd.Context(), i, true, func(c *config.Config) {
 		cmd.PrintErrf("\nThe demo runs at %s until Ctrl-C. In another terminal, paste these calls:\n\n", c.Issuer)
 		_, _ = io.WriteString(cmd.OutOrStdout(), strings.ReplaceAll(calls, "ISSUER", c.Issuer))
 		cmd.PrintErrln("\nEach shows its answer. Repeat the second one: a retry gets the same refresh token again.")

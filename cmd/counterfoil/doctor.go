@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -88,16 +89,17 @@ func (d *doctor) examine(ctx context.Context) {
 	if !d.judge("database", d.Store.Check(ctx), "no damage found") {
 		return
 	}
+	d.examineDurability(ctx)
 	if !d.examineSchema(ctx) {
 		return
 	}
+	d.examineClock(ctx)
 	if d.examineMasterKeys(ctx) {
 		d.examineSigningKeys(ctx)
 	}
 	d.examineClients(ctx)
 }
 
-// examineSchema also looks at the clock: nothing was applied in the future.
 func (d *doctor) examineSchema(ctx context.Context) bool {
 	steps, err := d.Store.Migrations(ctx)
 	if err == nil && pendingMigrations(steps) > 0 {
@@ -109,13 +111,34 @@ func (d *doctor) examineSchema(ctx context.Context) bool {
 	if !d.judge("schema", err, "up to date") {
 		return false
 	}
-	now := utcNow()
+	return true
+}
+
+// examineDurability tells what an administrator should think about.
+func (d *doctor) examineDurability(ctx context.Context) {
+	advice, err := d.Store.Advice(ctx)
+	if err != nil {
+		d.fail("durability", err)
+	}
+	for _, line := range advice {
+		d.warn("durability", "%s", line)
+	}
+}
+
+// examineClock compares the clock of this machine, which dates access tokens, with
+// that of the database, by which grants live; and with the past: nothing was migrated
+// in the future.
+func (d *doctor) examineClock(ctx context.Context) {
+	here := utcNow()
+	there, err := d.Store.Clock(ctx)
+	if apart := there.Sub(here).Abs(); err == nil && apart > clockTolerance {
+		err = fmt.Errorf("it is %s from the database's: set the clock of this machine", apart.Round(time.Second))
+	}
+	steps, stepsErr := d.Store.Migrations(ctx)
 	for _, m := range steps {
-		if m.AppliedAt.After(now.Add(clockTolerance)) {
-			d.fail("clock", errors.New("it is behind the database, which was used later than now: set the clock of this machine"))
-			return true
+		if m.AppliedAt.After(here.Add(clockTolerance)) {
+			err = errors.New("it is behind the database, which was used later than now: set the clock of this machine")
 		}
 	}
-	d.ok("clock", timestamp(now).String())
-	return true
+	d.judge("clock", errors.Join(err, stepsErr), timestamp(here).String())
 }

@@ -65,7 +65,7 @@ func private(path string, info fs.FileInfo) error {
 
 // examineConfigFile: a file without secrets may be read by everybody.
 func (d *doctor) examineConfigFile(path string) {
-	secrets := slices.ContainsFunc([]string{"master_key", "private_key"}, func(name string) bool {
+	secrets := slices.ContainsFunc([]string{"database", "master_key", "private_key"}, func(name string) bool {
 		return d.Config.Origin(name) == "file "+path+":"+name
 	})
 	info, err := os.Stat(path)

@@ -17,7 +17,9 @@ func newMigrateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Bring the database to the schema of this version",
-		Long:  "Bring the database to the schema of this version. 'serve' does so by itself at start.",
+		Long: `Bring the database to the schema of this version. 'serve' does so by itself with the
+embedded database, and with PostgreSQL if told to (--migrate). Servers of the version
+before go on while and after it runs: migrate first, then replace them one by one.`,
 	}
 	cmd.AddCommand(newMigrateUpCommand(), newMigrateStatusCommand())
 	return cmd
@@ -85,7 +87,7 @@ func withDatabase(run func(cmd *cobra.Command, args []string, i *installation, p
 		if err != nil {
 			return err
 		}
-		if _, err := os.Stat(filepath.Join(c.Data, databaseFile)); err != nil {
+		if _, err := os.Stat(filepath.Join(c.Data, databaseFile)); err != nil && c.Database == embeddedDatabase {
 			return fmt.Errorf("there is no database yet: %w", err)
 		}
 		i, err := openStore(cmd.Context(), c, newLogger(cmd.ErrOrStderr(), c), commandPatience)

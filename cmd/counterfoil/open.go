@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -34,7 +35,8 @@ type installation struct {
 	Hasher   *password.Hasher
 	Log      *slog.Logger
 
-	keys atomic.Pointer[oauth.Keys]
+	embedded bool // whether the database is SQLite
+	keys     atomic.Pointer[oauth.Keys]
 }
 
 // openInstallation opens the installation that the settings of a command name. A
@@ -63,13 +65,40 @@ func openStore(ctx context.Context, c *config.Config, log *slog.Logger, patience
 	if err := makeDataDirectory(c.Data); err != nil {
 		return nil, configurationError{err}
 	}
-	store, err := sqlstore.OpenSQLite(ctx, filepath.Join(c.Data, databaseFile), sqlstore.Options{Now: time.Now, Log: log, Patience: patience})
+	url, err := databaseURL(c)
 	if err != nil {
-		return nil, err
+		return nil, configurationError{err}
 	}
-	i := &installation{Config: c, Store: store, Log: log}
+	i := &installation{Config: c, Log: log, embedded: url == embeddedDatabase}
 	i.Keys = i.keys.Load
-	return i, nil
+	if i.embedded {
+		i.Store, err = sqlstore.OpenSQLite(ctx, filepath.Join(c.Data, databaseFile), sqlstore.Options{Now: time.Now, Log: log, Patience: patience})
+	} else {
+		i.Store, err = sqlstore.OpenPostgres(ctx, url, sqlstore.Options{Log: log, Patience: patience, Connections: c.DatabaseConnections})
+	}
+	if errors.Is(err, sqlstore.ErrUnsuitable) {
+		return nil, configurationError{err}
+	}
+	return i, err
+}
+
+// embeddedDatabase is the value of the setting database that means SQLite.
+const embeddedDatabase = "sqlite"
+
+// databaseURL is the setting database, wherever it is.
+func databaseURL(c *config.Config) (string, error) {
+	if c.Database != "" {
+		return string(c.Database), nil
+	}
+	content, err := os.ReadFile(c.DatabaseFile)
+	if err != nil {
+		return "", fmt.Errorf("database: its file cannot be read: %w", err)
+	}
+	url := strings.TrimSpace(string(content))
+	if err := config.CheckDatabase(url); err != nil {
+		return "", fmt.Errorf("database: what is in %s is wrong: %w", c.DatabaseFile, err)
+	}
+	return url, nil
 }
 
 // makeDataDirectory makes the data directory, for its owner alone.
@@ -95,7 +124,8 @@ func (i *installation) prepare(ctx context.Context) error {
 	return i.open(ctx)
 }
 
-// checkSchema leaves the migration of a database that is in use to the server.
+// checkSchema leaves the migration of an embedded database that is in use to its
+// server, and that of a database of many nodes to the administrator.
 func (i *installation) checkSchema(ctx context.Context) error {
 	steps, err := i.Store.Migrations(ctx)
 	if err != nil {
@@ -103,12 +133,14 @@ func (i *installation) checkSchema(ctx context.Context) error {
 	}
 	pending := pendingMigrations(steps)
 	switch {
-	case pending == len(steps):
+	case pending == 0:
+		return i.Store.Ready(ctx)
+	case i.embedded && pending == len(steps):
 		return i.Store.Migrate(ctx)
-	case pending > 0:
+	case i.embedded:
 		return fmt.Errorf("the database needs %d more migrations: run 'counterfoil migrate up', or restart the server", pending)
 	}
-	return i.Store.Ready(ctx)
+	return fmt.Errorf("the database needs %d more migrations: run 'counterfoil migrate up'", pending)
 }
 
 func pendingMigrations(steps []sqlstore.Migration) int {

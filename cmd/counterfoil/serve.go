@@ -20,11 +20,13 @@ import (
 )
 
 func newServeCommand() *cobra.Command {
+	var migrate bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the authorization server",
 		Long: `Run the authorization server. The first start makes the data directory, the database,
-the master key and a signing key; every start migrates the embedded database.
+the master key and a signing key; every start migrates the embedded database. PostgreSQL
+is migrated by 'counterfoil migrate up', or by --migrate.
 
 SIGTERM or SIGINT stops it when the requests in flight are answered, a second one at once.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -39,9 +41,10 @@ SIGTERM or SIGINT stops it when the requests in flight are answered, a second on
 			if err != nil {
 				return err
 			}
-			return errors.Join(serve(cmd.Context(), i, nil), i.Close())
+			return errors.Join(serve(cmd.Context(), i, migrate || i.embedded, nil), i.Close())
 		},
 	}
+	cmd.Flags().BoolVar(&migrate, "migrate", false, "migrate PostgreSQL at start")
 	addSettings(cmd)
 	return cmd
 }
@@ -57,10 +60,14 @@ type server struct {
 	keyFile     watchedFile
 }
 
-// serve runs the server until the context ends. started is called when it answers
-// requests; nil: nobody wants to know.
-func serve(ctx context.Context, i *installation, started func(*config.Config)) error {
-	if err := i.Store.Migrate(ctx); err != nil {
+// serve runs the server until the context ends, after migrating the database if it
+// may. started is called when it answers requests; nil: nobody wants to know.
+func serve(ctx context.Context, i *installation, migrate bool, started func(*config.Config)) error {
+	step := i.checkSchema
+	if migrate {
+		step = i.Store.Migrate
+	}
+	if err := step(ctx); err != nil {
 		return err
 	}
 	if err := i.open(ctx); err != nil {

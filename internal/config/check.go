@@ -15,21 +15,8 @@ import (
 // express, and against each other. It reports everything that is wrong.
 func (c *Config) check() error {
 	return errors.Join(
-		c.checkDatabase(), c.checkListeners(), c.checkIssuer(), c.checkTLS(), c.checkLifetimes(), c.checkCORS(), c.checkGate(),
+		c.checkListeners(), c.checkIssuer(), c.checkTLS(), c.checkLifetimes(), c.checkCORS(), c.checkGate(),
 	)
-}
-
-// checkDatabase never repeats the value: it may hold a password.
-func (c *Config) checkDatabase() error {
-	switch scheme, _, _ := strings.Cut(c.Database, ":"); scheme {
-	case "sqlite":
-		if c.Database == scheme {
-			return nil
-		}
-	case "postgres", "postgresql":
-		return errors.New("database: PostgreSQL is not supported by this version; want sqlite")
-	}
-	return errors.New("database: want sqlite, the embedded database in the directory that the setting data names")
 }
 
 func (c *Config) checkListeners() error {
@@ -139,6 +126,9 @@ func isTokenCharacter(r rune) bool {
 }
 
 func (c *Config) checkGate() error {
+	if c.DatabaseConnections < 4 { // reads, swaps, other writes, and the lock of who cleans up
+		return fmt.Errorf("database_connections is %d: want at least 4", c.DatabaseConnections)
+	}
 	if c.PasswordConcurrency < 1 {
 		return errors.New("password_concurrency is 0: nobody could log in; want 1 or more")
 	}

@@ -14,11 +14,13 @@ import (
 
 // Config has every setting, as the list in settings.go names and explains them.
 type Config struct {
-	Data        string
-	Database    string
-	Listen      string // host:port
-	AdminListen string // host:port; empty: off
-	Issuer      string // RFC 8414 section 2
+	Data                string
+	Database            oauth.Secret // sqlite, or the URL of a PostgreSQL database
+	DatabaseFile        string       // where Database is empty: its file
+	DatabaseConnections int
+	Listen              string // host:port
+	AdminListen         string // host:port; empty: off
+	Issuer              string // RFC 8414 section 2
 
 	AccessTokenLifetime          time.Duration
 	RefreshTokenLifetime         time.Duration

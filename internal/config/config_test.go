@@ -53,7 +53,7 @@ func TestDefaults(t *testing.T) {
 		"queue": 2 * c.PasswordConcurrency, "master": "/data/master.key",
 	}
 	got := map[string]any{
-		"listen": c.Listen, "admin_listen": c.AdminListen, "issuer": c.Issuer, "database": c.Database,
+		"listen": c.Listen, "admin_listen": c.AdminListen, "issuer": c.Issuer, "database": string(c.Database),
 		"access": c.AccessTokenLifetime, "refresh": c.RefreshTokenLifetime, "absolute": c.RefreshTokenAbsoluteLifetime, "late": c.LateWindow, "budget": c.RetryBudget,
 		"password_change": c.PasswordChange, "previous": c.PreviousAccessToken, "alg": c.SigningAlg, "hash": c.PasswordHash,
 		"grants": c.MaxGrants, "events": c.EventRetention, "lockout": c.Lockout, "insecure": c.InsecureHTTP, "preflight": c.CORSPreflightMaxAge, "level": c.LogLevel,
@@ -90,7 +90,7 @@ func TestPrecedence(t *testing.T) {
 func TestEverySetting(t *testing.T) {
 	t.Parallel()
 	values := map[string]string{
-		"data": "/elsewhere", "database": "sqlite", "listen": "[::1]:443", "admin_listen": "", "issuer": "https://shop.example/tenant",
+		"data": "/elsewhere", "database": "postgres://counterfoil@one,two:5433/shop", "database_connections": "40", "listen": "[::1]:443", "admin_listen": "", "issuer": "https://shop.example/tenant",
 		"access_token_lifetime": "1m30s", "refresh_token_lifetime": "24h", "refresh_token_absolute_lifetime": "0s", "retry_window": "0s", "late_window": "5s", "retry_budget": "0",
 		"password_change": "keep", "previous_access_token": "keep", "signing_alg": "EdDSA", "private_key": "/key.pem", "master_key": "/master.key",
 		"authorization_code_lifetime": "1m", "password_hash": "argon2id,m=65536,t=3,p=4", "max_grants": "0", "event_retention": "0s", "lockout": "5",

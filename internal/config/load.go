@@ -84,7 +84,7 @@ func (c *Config) apply(s *setting, values map[string]given) error {
 }
 
 func (g *given) set(v value) error {
-	if secret, ok := v.(*secret); ok && g.path {
+	if secret, ok := v.(interface{ setFile(path string) error }); ok && g.path {
 		return secret.setFile(g.text)
 	}
 	return v.set(g.text)
@@ -112,7 +112,7 @@ func (s *Sources) read(c *Config) (map[string]given, error) {
 	for i := range settings {
 		name := settings[i].name
 		if text, ok := s.flag(name); ok {
-			values[name] = given{text: text, origin: "flag --" + FlagName(name), path: settings[i].secret}
+			values[name] = given{text: text, origin: "flag --" + FlagName(name), path: settings[i].secret && !settings[i].onFlag}
 		}
 	}
 	return values, nil

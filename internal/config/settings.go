@@ -9,6 +9,7 @@ type setting struct {
 	computed string // the default in words, where it depends on the machine or on other settings
 	help     string
 	secret   bool // never shown; also as name_file
+	onFlag   bool // a secret that the flag takes as well: it need not hold one
 	value    func(*Config) value
 }
 
@@ -20,8 +21,13 @@ var settings = []setting{
 		value: func(c *Config) value { return &text{&c.Data} },
 	},
 	{
-		name: "database", standard: "sqlite", help: "where everything is stored: `sqlite` is a file in `data`",
-		value: func(c *Config) value { return &text{&c.Database} },
+		name: "database", standard: "sqlite", secret: true, onFlag: true,
+		help:  "where everything is stored: `sqlite` is a file in `data`; `postgres://…` is a PostgreSQL database, several hosts allowed",
+		value: func(c *Config) value { return &database{secret{&c.Database, &c.DatabaseFile, CheckDatabase}} },
+	},
+	{
+		name: "database_connections", standard: "16", help: "most connections to PostgreSQL at once; has no effect on `sqlite`",
+		value: func(c *Config) value { return &number{&c.DatabaseConnections} },
 	},
 	{
 		name: "listen", standard: "127.0.0.1:8080", help: "address of the public endpoints, host:port; port 0 takes a free one",

@@ -53,6 +53,9 @@ func also(name string) string {
 	if s, _ := lookUp(name); s == nil || !s.secret {
 		return ""
 	}
+	if s, _ := lookUp(name); s.onFlag {
+		return fmt.Sprintf(". It may hold a password: also the path of its file (which begins with `/` or `./`); `%s%s` and `%s` take the path only", name, fileSuffix, EnvironmentName(name+fileSuffix))
+	}
 	return fmt.Sprintf(". A secret: the text itself, or the path of its file (which begins with `/` or `./`); `%s%s`, `%s` and the flag take the path only",
 		name, fileSuffix, EnvironmentName(name+fileSuffix))
 }

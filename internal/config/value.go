@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -280,6 +281,30 @@ func (v *secret) String() string {
 	return *v.file
 }
 func (v *secret) kind() string { return "file" }
+
+// database is a secret of which all but passwords is shown.
+type database struct{ secret }
+
+func (v *database) String() string {
+	if *v.text == "" {
+		return *v.file
+	}
+	return passwords.ReplaceAllString(string(*v.text), "${1}[redacted]")
+}
+func (v *database) kind() string { return "text" }
+
+// passwords are those in the URL of a database: what is before them, and they.
+var passwords = regexp.MustCompile(`(://[^:/@]*:|[?&](?:ssl)?password=)[^@&]*`)
+
+// CheckDatabase reports what is wrong with a value of the setting database. The error
+// does not repeat it: it may hold a password.
+func CheckDatabase(text string) error {
+	scheme, rest, _ := strings.Cut(text, "://")
+	if text == "sqlite" || (scheme == "postgres" || scheme == "postgresql") && rest != "" {
+		return nil
+	}
+	return errors.New("it is neither sqlite, the embedded database, nor a URL that begins with postgres://")
+}
 
 func isPEM(text string) error {
 	if !strings.HasPrefix(strings.TrimSpace(text), "-----BEGIN ") {

@@ -55,13 +55,16 @@ type postgres struct {
 	swapping sync.WaitGroup
 }
 
+// ErrUnsuitable: the database cannot be used as it is named or set up.
+var ErrUnsuitable = errors.New("the database is not suitable")
+
 // OpenPostgres opens a PostgreSQL database by its URL, which may name several hosts,
-// and takes parameters of libpq and of pgxpool (pool_max_conns). It does not migrate.
+// and takes parameters of libpq and of pgxpool. It does not migrate.
 // A database that may lose what it acknowledged is an error.
 func OpenPostgres(ctx context.Context, url string, o Options) (*Store, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, fmt.Errorf("open database: %w", err) // without the password
+		return nil, fmt.Errorf("open database: %w: %w", ErrUnsuitable, err) // without the password
 	}
 	configurePostgres(config, url, o)
 	e := &postgres{log: o.Log, patience: cmp.Or(o.Patience, postgresPatience)}
@@ -99,11 +102,7 @@ func configurePostgres(config *pgxpool.Config, url string, o Options) {
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "counterfoil"
 	}
-	if o.Connections > 0 {
-		config.MaxConns = int32(o.Connections)
-	} else if !strings.Contains(url, "pool_max_conns") {
-		config.MaxConns = defaultConnections
-	}
+	config.MaxConns = int32(cmp.Or(o.Connections, defaultConnections))
 	c.OnNotice = rememberWarning
 }
 
@@ -417,7 +416,23 @@ func (e *postgres) check(ctx context.Context) error {
 		}
 		return err
 	})
-	return errors.Join(append(wrong, err)...)
+	if wrong != nil {
+		return fmt.Errorf("%w: %w", ErrUnsuitable, errors.Join(wrong...))
+	}
+	return err
+}
+
+// advise implements engine.
+func (e *postgres) advise(ctx context.Context) (advice []string, err error) {
+	err = e.each(ctx, "SELECT setting FROM pg_settings WHERE name = 'synchronous_standby_names'", func(row scanner) error {
+		var names string
+		err := row.Scan(&names)
+		if names == "" {
+			advice = append(advice, "no standby is synchronous: that is right for one server alone, but a failover would lose what was acknowledged")
+		}
+		return err
+	})
+	return advice, err
 }
 
 // backup implements engine.

@@ -257,6 +257,9 @@ func (e *embedded) check(ctx context.Context) error {
 	return nil
 }
 
+// advise implements engine: there is nothing to choose.
+func (e *embedded) advise(context.Context) ([]string, error) { return nil, nil }
+
 // backup implements engine.
 func (e *embedded) backup(ctx context.Context, file string) error {
 	if _, err := os.Lstat(file); !errors.Is(err, os.ErrNotExist) {

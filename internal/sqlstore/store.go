@@ -21,8 +21,7 @@ type Options struct {
 	// Patience is how long a step waits for the database; 0: a few seconds, for a
 	// server, whose clients wait. Less than longestWait.
 	Patience time.Duration
-	// Connections is the most that are open to PostgreSQL at once; 0: as the URL says
-	// (pool_max_conns), or else defaultConnections.
+	// Connections is the most that are open to PostgreSQL at once; 0: defaultConnections.
 	Connections int
 }
 
@@ -58,6 +57,8 @@ type engine interface {
 	schema(ctx context.Context) (*schema, error)
 	// check looks for what is wrong with the database.
 	check(ctx context.Context) error
+	// advise says what of its set-up may break the promise of durability.
+	advise(ctx context.Context) ([]string, error)
 	// backup writes a consistent copy to a file.
 	backup(ctx context.Context, file string) error
 	// watch calls changed when another node announces a change.
@@ -94,6 +95,24 @@ type Stats struct {
 
 // Stats returns the figures of now.
 func (s *Store) Stats() Stats { return s.stats() }
+
+// Clock is the store's time.
+func (s *Store) Clock(ctx context.Context) (time.Time, error) {
+	now, err := s.clock(ctx)
+	if err != nil {
+		return now, wrap("read clock", err)
+	}
+	return now, nil
+}
+
+// Advice says what about the database's set-up an administrator should think about.
+func (s *Store) Advice(ctx context.Context) ([]string, error) {
+	advice, err := s.advise(ctx)
+	if err != nil {
+		return nil, wrap("check database", err)
+	}
+	return advice, nil
+}
 
 // Check looks for damage in the database, and for settings of it that break the
 // promise of durability.
