@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/admin"
@@ -26,7 +27,14 @@ func (t *transaction) insertEvent(e oauth.Event) error {
 }
 
 func eventColumns(e oauth.Event, now time.Time, shared any) []any {
-	return []any{toMicro(now), string(e.Type), e.Reason, e.RequestID, e.ClientID, e.Subject, e.GrantID, e.Source, e.Detail, shared}
+	return []any{
+		toMicro(now), string(e.Type), text(e.Reason), text(e.RequestID), text(e.ClientID), text(e.Subject), text(e.GrantID), text(e.Source), text(e.Detail), shared,
+	}
+}
+
+// text is what every database can hold of what somebody sent: UTF-8 without NUL.
+func text(sent string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(sent, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // RecordEvent implements admin.Store.

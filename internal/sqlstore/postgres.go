@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -53,6 +54,8 @@ type postgres struct {
 	turn     sync.RWMutex // held by every write, and alone by one that has met too many conflicts
 	swapper  *swapper
 	swapping sync.WaitGroup
+
+	writes, commits atomic.Uint64
 }
 
 // ErrUnsuitable: the database cannot be used as it is named or set up.
@@ -128,8 +131,10 @@ func (e *postgres) close() error {
 	return nil
 }
 
-// stats implements engine. Only swaps share transactions.
-func (e *postgres) stats() Stats { return e.swapper.stats() }
+// stats implements engine.
+func (e *postgres) stats() Stats {
+	return Stats{Writes: e.writes.Load(), Commits: e.commits.Load(), Waiting: len(e.swapper.queue)}
+}
 
 // databaseClock is the database's own clock in microseconds since 1970.
 const databaseClock = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
@@ -174,7 +179,9 @@ func (e *postgres) each(ctx context.Context, query string, scan func(scanner) er
 			e.pool.Reset()
 		}
 		return err
-	}, func(err error) bool { return !seen && (broken(err) || transient(err)) })
+	}, func(err error, attempt int) bool {
+		return !seen && (transient(err, attempt) || broken(err) && attempt == 0)
+	})
 }
 
 func eachOn(ctx context.Context, conn *pgx.Conn, query string, scan func(scanner) error, args []any) error {
@@ -193,10 +200,10 @@ func eachOn(ctx context.Context, conn *pgx.Conn, query string, scan func(scanner
 
 // again runs something until it succeeds, fails with an error after which that is of
 // no use, or the context ends. It waits a little longer each time.
-func again(ctx context.Context, run func(attempt int) error, worthwhile func(error) bool) error {
+func again(ctx context.Context, run func(attempt int) error, worthwhile func(err error, attempt int) bool) error {
 	for attempt := 0; ; attempt++ {
 		err := run(attempt)
-		if err == nil || !worthwhile(err) || attempt >= mostDuplicates && hasCode(err, uniqueViolation) {
+		if err == nil || !worthwhile(err, attempt) {
 			return err
 		}
 		longest := time.Duration(min(attempt*attempt+1, 50)) * time.Millisecond
@@ -276,6 +283,7 @@ func arrayOf[T any](keys []any) []T {
 
 // write implements engine: each step has a transaction of its own.
 func (e *postgres) write(step func(*transaction) error) error {
+	e.writes.Add(1)
 	ctx, cancel := context.WithTimeout(context.Background(), e.patience)
 	defer cancel()
 	return again(ctx, func(attempt int) error {
@@ -302,6 +310,7 @@ func (e *postgres) transact(ctx context.Context, step func(*transaction) error) 
 		}
 		return err
 	}
+	e.commits.Add(1)
 	failpoint.Reach(failpoint.BeforeCommit)
 	err = on.commit()
 	failpoint.Reach(failpoint.AfterCommit)

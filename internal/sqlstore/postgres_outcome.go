@@ -55,10 +55,13 @@ func didNotHappen(err error) bool {
 
 // transient reports whether a step that did not happen may succeed when it is run
 // again. A unique violation may be one that another step caused at the same moment:
-// the next run will see its row.
-func transient(err error) bool {
-	return !errors.Is(err, oauth.ErrOutcomeUnknown) &&
-		hasCode(err, serializationFailure, deadlockDetected, uniqueViolation, readOnlyTransaction)
+// one of the next runs will see its row.
+func transient(err error, attempt int) bool {
+	if errors.Is(err, oauth.ErrOutcomeUnknown) {
+		return false
+	}
+	return hasCode(err, serializationFailure, deadlockDetected, readOnlyTransaction) ||
+		attempt < mostDuplicates && hasCode(err, uniqueViolation)
 }
 
 // readOnly reports whether the server is no primary any more.

@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/counterfoil/counterfoil/internal/failpoint"
 	"github.com/counterfoil/counterfoil/internal/oauth"
@@ -17,10 +16,9 @@ import (
 // one round trip and one COMMIT. Each swap is answered after it.
 type swapper struct {
 	*postgres
-	queue          chan *swap
-	closed         chan struct{}
-	closing        sync.Once
-	swaps, commits atomic.Uint64
+	queue   chan *swap
+	closed  chan struct{}
+	closing sync.Once
 }
 
 // swap is a swap that waits for its outcome.
@@ -35,10 +33,6 @@ func newSwapper(e *postgres) *swapper {
 }
 
 func (s *swapper) close() { s.closing.Do(func() { close(s.closed) }) }
-
-func (s *swapper) stats() Stats {
-	return Stats{Writes: s.swaps.Load(), Commits: s.commits.Load(), Waiting: len(s.queue)}
-}
 
 // swap implements engine.
 func (e *postgres) swap(old, next *oauth.Grant, clientVersion int64) error {
@@ -77,7 +71,7 @@ func (s *swapper) run() {
 // swapAll swaps a batch in groups in which each grant is at most once, and in the
 // order of their ids: two nodes must not wait for one another.
 func (s *swapper) swapAll(batch []*swap) {
-	s.swaps.Add(uint64(len(batch)))
+	s.writes.Add(uint64(len(batch)))
 	slices.SortStableFunc(batch, func(a, b *swap) int { return bytes.Compare(a.old.ID[:], b.old.ID[:]) })
 	for len(batch) > 0 {
 		var group, rest []*swap
