@@ -2,7 +2,7 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: build openssl test prove lint bench setup
+.PHONY: build openssl test prove failover lint bench setup
 
 # One static binary, no cgo.
 build:
@@ -22,12 +22,14 @@ PROVE ?= 10m
 prove: setup
 	go run ./test/prove -budget $(PROVE)
 
-# The race detector needs a C compiler, the scripts curl and openssl, the build with
-# OpenSSL its headers.
+# Failovers of a real cluster: PostgreSQL, Patroni, etcd, HAProxy and two nodes.
+ROUNDS ?= 20
+failover: setup
+	go test -count=1 -timeout 90m -run TestFailover -v ./test/failover -rounds $(ROUNDS)
+
+# What the tests need of Debian's packages; it says so where it may not install them.
 setup:
-	@{ command -v gcc && command -v curl && command -v openssl && [ -e /usr/include/stdio.h ] && [ -e /usr/include/openssl/evp.h ]; } >/dev/null || { \
-	  SUDO=; [ "$$(id -u)" = 0 ] || SUDO=sudo; \
-	  $$SUDO apt-get update -q && $$SUDO apt-get install -y -q --no-install-recommends gcc libc6-dev libssl-dev curl openssl; }
+	@test/setup.sh
 
 lint:
 	@files=$$(go run $(GOFUMPT) -l .); [ -z "$$files" ] || { echo "gofumpt would change:"; echo "$$files"; exit 1; }
