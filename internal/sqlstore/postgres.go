@@ -77,7 +77,9 @@ func OpenPostgres(ctx context.Context, url string, o Options) (*Store, error) {
 	if e.behind, err = behindPooler(ctx, config.ConnConfig); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	if e.behind && config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+	if !e.behind {
+		config.AfterConnect = planOnce
+	} else if config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
 	if e.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), config); err != nil {
@@ -121,6 +123,16 @@ func behindPooler(ctx context.Context, config *pgx.ConnConfig) (bool, error) {
 	var pid uint32
 	err = conn.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeSimpleProtocol).Scan(&pid)
 	return pid != conn.PgConn().PID(), err
+}
+
+// planOnce lets PostgreSQL plan a prepared statement once instead of each time: with
+// arrays as parameters it takes longer to plan than to run. Others plan as they do.
+func planOnce(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, "SET plan_cache_mode = force_generic_plan")
+	if err != nil && didNotHappen(err) {
+		return nil
+	}
+	return err
 }
 
 // close implements engine.
