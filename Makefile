@@ -2,7 +2,7 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: build openssl test prove failover lint bench setup
+.PHONY: build openssl test prove failover packages lint bench setup
 
 # One static binary, no cgo.
 build:
@@ -21,6 +21,10 @@ test: setup
 PROVE ?= 10m
 prove: setup
 	go run ./test/prove -budget $(PROVE)
+
+# Packages for Debian and Red Hat, in dist/.
+packages:
+	packaging/build dist
 
 # Failovers of a real cluster: PostgreSQL, Patroni, etcd, HAProxy and two nodes.
 ROUNDS ?= 20

@@ -21,6 +21,7 @@ need etcd etcd-server
 need /usr/sbin/haproxy haproxy
 need /usr/sbin/nginx nginx-light                # the examples in packaging/
 need systemd-analyze systemd
+need rpm rpm
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ]; then

@@ -68,7 +68,7 @@ func figures(i *installation, secrets *password.ClientSecrets) []prometheus.Coll
 	}
 	all := []prometheus.Collector{
 		gauge("counterfoil_build_info", "The version of the program.", prometheus.Labels{"version": version.Version, "go": version.Go}, func() float64 { return 1 }),
-		gauge("counterfoil_clock_seconds", "The clock that decides about grants, in Unix time.", nil, func() float64 { return float64(time.Now().UnixMicro()) / 1e6 }),
+		gauge("counterfoil_clock_seconds", "The clock of this node, which dates access tokens, in Unix time.", nil, func() float64 { return float64(time.Now().UnixMicro()) / 1e6 }),
 		counter("counterfoil_password_hashes_total", "Password hashes computed.", func() float64 { return float64(i.Hasher.Computed()) }),
 		counter("counterfoil_store_writes_total", "Writes that the store was asked for; per commit: the size of a batch.", func() float64 { return float64(i.Store.Stats().Writes) }),
 		counter("counterfoil_store_commits_total", "Transactions that the writes shared: write batches.", func() float64 { return float64(i.Store.Stats().Commits) }),

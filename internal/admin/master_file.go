@@ -43,7 +43,7 @@ func readMasterKeyFile(file string) (string, *oauth.Keys, error) {
 		return "", nil, misconfigured("the master key file cannot be read: %v", err)
 	case !info.Mode().IsRegular():
 		return "", nil, misconfigured("the master key file %s is not a regular file", file)
-	case info.Mode().Perm()&0o077 != 0:
+	case info.Mode().Perm()&0o077 != 0 && !isCredential(file, info):
 		return "", nil, misconfigured("the master key file %s has mode %04o, so that others can read it: give it mode 0600", file, info.Mode().Perm())
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxMasterKeyFile))
@@ -55,6 +55,14 @@ func readMasterKeyFile(file string) (string, *oauth.Keys, error) {
 		return "", nil, misconfigured("the master key file %s is wrong: %v", file, err)
 	}
 	return string(text), keys, nil
+}
+
+// isCredential reports whether a file is one that systemd hands to this service alone
+// (LoadCredential=). Newer versions let it in by an access list, which shows as a group
+// that may read.
+func isCredential(file string, info fs.FileInfo) bool {
+	directory := os.Getenv("CREDENTIALS_DIRECTORY")
+	return directory != "" && filepath.Dir(file) == filepath.Clean(directory) && info.Mode().Perm() == 0o440
 }
 
 // newMasterKeyLine makes a random key and returns its line.

@@ -99,6 +99,26 @@ func TestMasterKeyIsNotMadeForAnOldDatabase(t *testing.T) {
 	}
 }
 
+// TestMasterKeyIsACredential: a file that systemd hands to the service may have a group.
+func TestMasterKeyIsACredential(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "master_key")
+	if err := os.WriteFile(file, []byte(keyLine(t, 1)), 0o440); err != nil {
+		t.Fatal(err)
+	}
+	_, err := admin.ReadMasterKeys(file)
+	wantError(t, err, admin.ErrConfiguration, "has mode 0440")
+	t.Setenv("CREDENTIALS_DIRECTORY", dir)
+	if _, err := admin.ReadMasterKeys(file); err != nil {
+		t.Error(err)
+	}
+	if err := os.Chmod(file, 0o444); err != nil {
+		t.Fatal(err)
+	}
+	_, err = admin.ReadMasterKeys(file)
+	wantError(t, err, admin.ErrConfiguration, "has mode 0444")
+}
+
 func TestReadMasterKeysRefuses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

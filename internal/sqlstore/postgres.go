@@ -432,8 +432,8 @@ func (e *postgres) check(ctx context.Context) error {
 	err := e.each(ctx, "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name", func(row scanner) error {
 		var name, setting string
 		err := row.Scan(&name, &setting)
-		if setting == "off" {
-			wrong = append(wrong, fmt.Errorf("%s = off in PostgreSQL: what was acknowledged may be lost", name))
+		if setting == "off" || setting == "local" {
+			wrong = append(wrong, fmt.Errorf("%s = %s in PostgreSQL: what was acknowledged may be lost", name, setting))
 		}
 		return err
 	})
