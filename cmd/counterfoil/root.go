@@ -71,7 +71,7 @@ them. All commands work while the server runs.`,
 	root.AddCommand(
 		newDemoCommand(), newServeCommand(), newMigrateCommand(),
 		newClientCommand(), newUserCommand(), newGrantCommand(), newKeyCommand(),
-		newBackupCommand(), newDoctorCommand(), newExplainCommand(), newCleanupCommand(),
+		newBackupCommand(), newCopyCommand(), newDoctorCommand(), newExplainCommand(), newCleanupCommand(),
 		newConfigCommand(), newBenchCommand(), newHealthcheckCommand(), newVersionCommand(),
 	)
 	root.InitDefaultHelpCmd()

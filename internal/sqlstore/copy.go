@@ -75,36 +75,34 @@ const unfinished = math.MaxInt64
 // meanwhile, the target stays unfinished and the error is ErrSourceChanged. The master
 // keys are no part of a database.
 func Copy(ctx context.Context, from, to *Store, o CopyOptions) ([]CopiedTable, error) {
-	report, err := copyDatabase(ctx, from, to, o)
-	if err != nil {
+	c := newCopier(ctx, to, o)
+	if err := c.run(from); err != nil {
 		return nil, wrap("copy database", err)
 	}
-	return report, nil
+	return c.report(), nil
 }
 
-func copyDatabase(ctx context.Context, from, to *Store, o CopyOptions) ([]CopiedTable, error) {
-	oldest, err := copyable(ctx, from)
+func (c *copier) run(from *Store) error {
+	oldest, err := copyable(c.ctx, from)
 	if err != nil {
-		return nil, wrap("source", err)
+		return wrap("source", err)
 	}
-	if err := prepareTarget(ctx, to); err != nil {
-		return nil, wrap("target", err)
+	if err := prepareTarget(c.ctx, c.to); err != nil {
+		return wrap("target", err)
 	}
-	c := newCopier(ctx, to, o)
-	err = c.claim()
-	switch {
+	switch err := c.claim(); {
 	case errors.Is(err, ErrTargetOccupied):
-		return c.report(), from.snapshot(ctx, c.compare)
+		return from.snapshot(c.ctx, c.compare)
 	case err != nil:
-		return nil, err
+		return err
 	}
-	if err := from.snapshot(ctx, c.copy); err != nil {
-		return nil, err
+	if err := from.snapshot(c.ctx, c.copy); err != nil {
+		return err
 	}
 	if err := c.verify(from); err != nil {
-		return nil, err
+		return err
 	}
-	return c.report(), c.finish(oldest)
+	return c.finish(oldest)
 }
 
 // copyable reports whether a database can be copied: it is complete, and its schema is
@@ -153,7 +151,7 @@ type copier struct {
 	ctx      context.Context
 	to       *Store
 	options  CopyOptions
-	run      string // its name, by which it knows that no other has taken over
+	name     string // a random one, by which it knows that no other run has taken over
 	tables   []*tableCopy
 	progress CopyProgress
 }
@@ -166,7 +164,7 @@ type tableCopy struct {
 
 func newCopier(ctx context.Context, to *Store, o CopyOptions) *copier {
 	o.Batch = cmp.Or(o.Batch, defaultBatch)
-	c := &copier{ctx: ctx, to: to, options: o, run: rand.Text()}
+	c := &copier{ctx: ctx, to: to, options: o, name: rand.Text()}
 	for _, t := range tables {
 		c.tables = append(c.tables, &tableCopy{table: t, CopiedTable: CopiedTable{Name: t.name}})
 	}
@@ -209,7 +207,7 @@ func (c *copier) claim() error {
 		if _, err := tx.exec("UPDATE schema_compatibility SET oldest = $1 WHERE id = 1", int64(unfinished)); err != nil {
 			return err
 		}
-		_, err = tx.exec("INSERT INTO unfinished_copy (id, source, run) VALUES (1, $1, $2) ON CONFLICT (id) DO UPDATE SET run = $2", c.options.Source, c.run)
+		_, err = tx.exec("INSERT INTO unfinished_copy (id, source, run) VALUES (1, $1, $2) ON CONFLICT (id) DO UPDATE SET run = $2", c.options.Source, c.name)
 		return err
 	})
 }
@@ -228,7 +226,7 @@ func vacant(tx *transaction) error {
 // write runs a step at the target, if the target is still this run's.
 func (c *copier) write(what string, step func(*transaction) error) error {
 	return c.to.write(what, func(tx *transaction) error {
-		if err := tx.execOne(errTakenOver, "UPDATE unfinished_copy SET run = $1 WHERE id = 1 AND run = $1", c.run); err != nil {
+		if err := tx.execOne(errTakenOver, "UPDATE unfinished_copy SET run = $1 WHERE id = 1 AND run = $1", c.name); err != nil {
 			return err
 		}
 		return step(tx)

@@ -144,7 +144,7 @@ func (c *cluster) startEtcd() {
 	free := freeAddresses(c.t, 2)
 	c.etcd = free[0]
 	client, peer := "http://"+free[0], "http://"+free[1]
-	c.run(c.directory("etcd"), "etcd", "--name", "etcd", "--data-dir", "data", "--logger", "zap",
+	c.run(c.directory("etcd"), "etcd", "--name", "etcd", "--data-dir", "data", "--logger", "zap", "--enable-v2",
 		"--listen-client-urls", client, "--advertise-client-urls", client,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "etcd="+peer)
 	c.await("etcd is ready", 30*time.Second, func() error { return get(client+"/health", nil) })
@@ -171,13 +171,17 @@ func (m *member) data() string { return filepath.Join(m.Dir, "data") }
 // patroniTemplate is short of time: a leader that is silent for ttl seconds is replaced.
 // synchronous_mode_strict is what keeps an acknowledged rotation from being on one
 // member only: docs/operations.md. The rest makes a member come back quickly.
+//
+// It is etcd's older API because of Patroni 3.0.2, which Debian 12 has: with the newer
+// one a leader that was suspended takes the lock back from its successor, unseen, and
+// with it the cluster to its own past (mended in Patroni 3.0.3).
 const patroniTemplate = `
 scope: counterfoil
 name: {{.Name}}
 restapi:
   listen: {{.REST}}
   connect_address: {{.PeersREST.Address}}
-etcd3:
+etcd:
   host: {{.Etcd.Address}}
   use_proxies: true
 bootstrap:
@@ -345,8 +349,8 @@ func (c *cluster) awaitLeader(old *member, within time.Duration) (leader *member
 	return leader
 }
 
-// url is the database counterfoil at some addresses.
-func url(parameters string, addresses ...string) string {
+// databaseURL is the database counterfoil at some addresses.
+func databaseURL(parameters string, addresses ...string) string {
 	return "postgres://counterfoil@" + strings.Join(addresses, ",") + "/counterfoil?sslmode=disable" + parameters
 }
 
@@ -356,20 +360,34 @@ func (c *cluster) everyMember(parameters string) string {
 	for _, m := range c.members {
 		addresses = append(addresses, m.Clients.address)
 	}
-	return url("&target_session_attrs=read-write"+parameters, addresses...)
+	return databaseURL("&target_session_attrs=read-write"+parameters, addresses...)
 }
 
-// createDatabase makes the role and the database of Counterfoil.
+// createDatabase makes the role and the database of Counterfoil, and waits until every
+// member has them: a client that asks one which does not will not ask the next.
 func (c *cluster) createDatabase(ctx context.Context) {
 	c.t.Helper()
-	conn, err := pgx.Connect(ctx, "postgres://postgres@"+c.awaitLeader(nil, time.Minute).SQL+"/postgres?sslmode=disable")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(ctx) }()
+	leader := "postgres://postgres@" + c.awaitLeader(nil, time.Minute).SQL + "/postgres?sslmode=disable"
 	for _, statement := range []string{"CREATE ROLE counterfoil LOGIN", "CREATE DATABASE counterfoil OWNER counterfoil"} {
-		if _, err := conn.Exec(ctx, statement); err != nil {
+		if err := execute(ctx, leader, statement); err != nil {
 			c.t.Fatal(err)
 		}
 	}
+	c.await("every member has the database", time.Minute, func() error {
+		var errs []error
+		for _, m := range c.members {
+			errs = append(errs, execute(ctx, databaseURL("", m.SQL), "SELECT 1"))
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// execute runs a statement at the database of a URL.
+func execute(ctx context.Context, url, statement string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, statement)
+	return errors.Join(err, conn.Close(ctx))
 }

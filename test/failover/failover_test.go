@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -29,12 +30,16 @@ const (
 )
 
 // TestFailover loses the leader of the database again and again while clients refresh
-// at two nodes. Nothing that was acknowledged is lost (I2), no token has two successors
+// at two nodes: one knows all members and looks for the primary by itself, with
+// connections that do not last, and one asks HAProxy. Nothing that was acknowledged is lost (I2), no token has two successors
 // (I1, I3), no honest client is logged out (I7), the service is back in time, and at
 // the end reuse is still noticed (I5).
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
-	nodes := newNodes(t, c)
+	c.createDatabase(t.Context())
+	nodes := newNodes(t, c.everyMember("&pool_max_conn_lifetime=2s"), databaseURL("", c.entrance))
+	t.Cleanup(func() { keepLogs(t, c, nodes) })
 	f := &failover{t: t, cluster: c, clients: newClients(t, nodes, manyChains)}
 	defer f.report()
 	chosen := choose(t)
@@ -43,7 +48,7 @@ func TestFailover(t *testing.T) {
 		t.Logf("round %d: %s; -only '%s' -rounds 1 repeats its kind", len(f.rounds)+1, d.name, d.name)
 		f.round(d, seed)
 	}
-	f.reuse(nodes)
+	reuse(t, f.clients, nodes)
 	proof.Count(t, len(f.rounds), "failovers")
 }
 
@@ -61,12 +66,11 @@ func choose(t *testing.T) []disturbance {
 	return nil
 }
 
-// newNodes starts two nodes: one knows all members and looks for the primary by
-// itself, with connections that do not last, and one asks HAProxy.
-func newNodes(t *testing.T, c *cluster) []*program.Program {
-	c.createDatabase(t.Context())
+// newNodes starts a node for each URL of the database.
+func newNodes(t *testing.T, databases ...string) []*program.Program {
+	t.Helper()
 	var nodes []*program.Program
-	for _, database := range []string{c.everyMember("&pool_max_conn_lifetime=2s"), url("", c.entrance)} {
+	for _, database := range databases {
 		p := program.New(t, "DATABASE="+database, "MASTER_KEY=1 "+strings.Repeat("A", 43), "SIGNING_ALG=EdDSA", "ISSUER=http://127.0.0.1:8080")
 		if len(nodes) == 0 {
 			p.Run("", "migrate", "up")
@@ -74,7 +78,6 @@ func newNodes(t *testing.T, c *cluster) []*program.Program {
 		p.Start()
 		nodes = append(nodes, p)
 	}
-	t.Cleanup(func() { keepLogs(t, c, nodes) })
 	return nodes
 }
 
@@ -134,19 +137,33 @@ func (f *failover) round(d disturbance, seed uint64) {
 
 // reuse presents an old token: it is refused, and ends its grant at every node. The
 // other clients do not notice.
-func (f *failover) reuse(nodes []*program.Program) {
-	victim := f.clients.chains[0]
+func reuse(t *testing.T, clients *clients, nodes []*program.Program) {
+	t.Helper()
+	victim := clients.chains[0]
 	for i, generation := range []int{0, victim.newest(), victim.newest()} {
-		a, err := victim.ask(nodes[i%len(nodes)], generation)
-		if err != nil || a.status != http.StatusUnauthorized || a.hint != "Token has been revoked" {
-			f.t.Errorf("I5: after generation 0 of %d was used again, generation %d got %d %s, %v; want that it is refused", victim.newest(), generation, a.status, a.hint, err)
+		a := clients.insist(victim, nodes[i%len(nodes)], generation)
+		if a.status != http.StatusUnauthorized || a.hint != "Token has been revoked" {
+			t.Errorf("I5: after generation 0 of %d was used again, generation %d got %d %s, want that it is refused", victim.newest(), generation, a.status, a.hint)
 		}
 	}
-	for i, chain := range f.clients.chains[1:] {
-		if ok, err := chain.use(chain.newest(), nodes[i%len(nodes):][:1], &f.clients.tally); err != nil || !ok {
-			f.t.Errorf("I2, I7: the newest token of chain %d: acknowledged %t, %v", i+1, ok, err)
+	for i, chain := range clients.chains[1:] {
+		a := clients.insist(chain, nodes[i%len(nodes)], chain.newest())
+		if err := chain.enter(chain.newest(), a); err != nil {
+			t.Errorf("the newest token of chain %d: %v", i+1, err)
 		}
 	}
+}
+
+// insist presents a token until the answer is another than to come again.
+func (c *clients) insist(chain *chain, node *program.Program, generation int) (a answer) {
+	c.t.Helper()
+	await(c.t, "a node answers", backWithin, func() (err error) {
+		if a, err = chain.ask(node, generation); err == nil && a.status == http.StatusServiceUnavailable {
+			err = errors.New("503")
+		}
+		return err
+	})
+	return a
 }
 
 // report writes the table.
