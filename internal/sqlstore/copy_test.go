@@ -355,6 +355,9 @@ func cutAndResume(t *testing.T, to database, cut int) (ended bool) {
 	defer stop()
 	o := options
 	o.Progress = func(sqlstore.CopyProgress) {
+		if ctx.Err() != nil {
+			t.Error("it goes on after the interruption")
+		}
 		if cut--; cut < 0 {
 			stop()
 		}
@@ -519,6 +522,26 @@ func TestCopyTwiceAtOnce(t *testing.T) {
 				sameContent(t, "the target afterwards", to.content(t), before)
 			})
 		}
+	}
+}
+
+// TestCopyBesideAWriter: a target that something else writes to is no copy.
+func TestCopyBesideAWriter(t *testing.T) {
+	t.Parallel()
+	for _, target := range targets {
+		t.Run(target.name, func(t *testing.T) {
+			t.Parallel()
+			from, to := full(t, 5), target.empty(t)
+			_, err := sqlstore.Copy(t.Context(), from.store, to.store, sqlstore.CopyOptions{Progress: func(p sqlstore.CopyProgress) {
+				if p.Step == sqlstore.CopyVerify && p.Done == 0 {
+					to.change(t, "UPDATE grants SET retries = 0")
+				}
+			}})
+			wantRefusal(t, err, "table grants: it differs from its source")
+			if err := to.store.Ready(t.Context()); err == nil {
+				t.Error("a program would start on it")
+			}
+		})
 	}
 }
 
