@@ -76,6 +76,10 @@ func (s failing) Grant(context.Context, oauth.GrantID) (oauth.GrantView, error) 
 	return oauth.GrantView{}, s.fail()
 }
 
+func (s failing) ConfirmGrant(context.Context, oauth.GrantID) (oauth.GrantView, error) {
+	return oauth.GrantView{}, s.fail()
+}
+
 func (s failing) GrantByPublicID(context.Context, string) (oauth.GrantView, error) {
 	return oauth.GrantView{}, s.fail()
 }

@@ -71,6 +71,11 @@ func (s *Store) Grant(_ context.Context, id oauth.GrantID) (oauth.GrantView, err
 	return s.view(s.grants[id])
 }
 
+// ConfirmGrant implements oauth.Store: there is no other past.
+func (s *Store) ConfirmGrant(ctx context.Context, id oauth.GrantID) (oauth.GrantView, error) {
+	return s.Grant(ctx, id)
+}
+
 // GrantByPublicID implements oauth.Store.
 func (s *Store) GrantByPublicID(_ context.Context, publicID string) (oauth.GrantView, error) {
 	s.mu.Lock()
@@ -137,7 +142,7 @@ func (s *Store) RetryGrant(_ context.Context, decided *oauth.Grant, clientVersio
 // are what a decision was made upon; else nil.
 func (s *Store) asDecidedUpon(decided *oauth.Grant, clientVersion int64) *oauth.Grant {
 	g := s.grants[decided.ID]
-	if g == nil || g.Version != decided.Version || g.Status != oauth.GrantActive ||
+	if g == nil || g.Version != decided.Version || g.CurrentHash != decided.CurrentHash || g.Status != oauth.GrantActive ||
 		g.SubjectEpoch != decided.SubjectEpoch || !s.inOrder(g, clientVersion) {
 		return nil
 	}

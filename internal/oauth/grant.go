@@ -151,6 +151,13 @@ type Decision struct {
 	Scope   Scope // of the access token, for the other actions
 }
 
+// recorded reports whether a decision refuses an authentic token for good, which is
+// recorded. Rows P7 and S and a spent budget say nothing about the token and leave no
+// trace.
+func (d Decision) recorded() bool {
+	return d.Refusal != nil && d.Row != "P7" && d.Row != "S" && d.Row != "R2"
+}
+
 // Present decides what the presented refresh token does: the table of docs/rotation.md,
 // from the top, the first row that fits. It is pure: no I/O, no clock, no
 // randomness. The client is authenticated and the token's tag checked before; a

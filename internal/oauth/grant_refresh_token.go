@@ -77,12 +77,19 @@ func (s *Server) parseRefreshToken(ctx context.Context, presented Secret) (Refre
 // attempt looks, decides and writes once. Nothing that it has begun is cancelled
 // by a client that hangs up.
 func (s *Server) attempt(ctx context.Context, f *refresh) (TokenResponse, error) {
-	v, err := s.look(ctx, f)
+	v, err := s.look(ctx, f, s.Store.Grant)
 	if err != nil {
 		return TokenResponse{}, err
 	}
 	keys := s.Keys()
 	d := Present(v, f.presentation, f.policy, keys)
+	if d.recorded() {
+		v, err = s.look(ctx, f, s.confirm)
+		if err != nil {
+			return TokenResponse{}, err
+		}
+		d = Present(v, f.presentation, f.policy, keys)
+	}
 	if d.Row == "Y1" && keys.keys[v.Grant.KeyID] == nil { // not forked: we cannot tell
 		return TokenResponse{}, fmt.Errorf("check refresh token: %w", errKeyMissing)
 	}
@@ -99,8 +106,8 @@ func (s *Server) attempt(ctx context.Context, f *refresh) (TokenResponse, error)
 
 // look reads the grant. If its client is not the version that was authenticated,
 // the client is authenticated again. A nil view is a grant that does not exist.
-func (s *Server) look(ctx context.Context, f *refresh) (*GrantView, error) {
-	v, err := s.Store.Grant(ctx, f.presentation.Token.GrantID)
+func (s *Server) look(ctx context.Context, f *refresh, read func(context.Context, GrantID) (GrantView, error)) (*GrantView, error) {
+	v, err := read(ctx, f.presentation.Token.GrantID)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
@@ -115,6 +122,16 @@ func (s *Server) look(ctx context.Context, f *refresh) (*GrantView, error) {
 		return &v, s.authenticateAgain(ctx, f.request, v.ClientVersion)
 	}
 	return &v, nil
+}
+
+// confirm reads what an authentic token is refused by: nobody is logged out on the
+// word of a server that was cut off (docs/rotation.md, rule 4).
+func (s *Server) confirm(ctx context.Context, id GrantID) (GrantView, error) {
+	v, err := s.Store.ConfirmGrant(ctx, id)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return v, faultOnly("confirm grant", err)
+	}
+	return v, err
 }
 
 // authenticateAgain returns ErrConflict if the client changed once more.
@@ -220,7 +237,6 @@ func (s *Server) signOnce(f *refresh, v *GrantView, scope Scope, generation uint
 
 // refuseRefresh makes a refusal durable before it is told (docs/rotation.md, rules 2
 // and 4): one of an authentic token is recorded, one that ends the grant ends it.
-// Rows P7 and S and a spent budget say nothing about the token and leave no trace.
 func (s *Server) refuseRefresh(ctx context.Context, f *refresh, v *GrantView, d Decision) error {
 	var refusal *Refusal
 	errors.As(d.Refusal, &refusal)
@@ -238,7 +254,7 @@ func (s *Server) refuseRefresh(ctx context.Context, f *refresh, v *GrantView, d 
 		if err := s.revokeSurely(ctx, f, refusal.Reason, e); err != nil {
 			return faultOnly("revoke grant", err)
 		}
-	case d.Row != "P7" && d.Row != "S" && d.Row != "R2":
+	case d.recorded():
 		if err := s.Store.RecordRefusal(ctx, e); err != nil {
 			return faultOnly("record refusal", err)
 		}

@@ -32,8 +32,12 @@ type Store interface {
 	// GrantByPublicID is Grant by the identifier that access tokens carry.
 	GrantByPublicID(ctx context.Context, publicID string) (GrantView, error)
 
+	// ConfirmGrant is Grant, with a durable write behind it: what it returns is what the
+	// store is, not a past that a server still shows which was cut off and replaced.
+	ConfirmGrant(ctx context.Context, id GrantID) (GrantView, error)
+
 	// SwapGrant replaces the row of old by next (R1, R3) if its version is still
-	// old.Version, its status active, its subject of epoch old.SubjectEpoch,
+	// old.Version and its hash old.CurrentHash, its status active, its subject of epoch old.SubjectEpoch,
 	// enabled and active, and its client of the given version; else ErrConflict.
 	// All conditions are part of the write. The new version is old.Version + 1.
 	// When the generation changes, RotatedAt becomes the store's clock, never

@@ -40,15 +40,16 @@ SELECT $5, $6, $7, $3, $1, $2, $8, $9, $10, $11, $12, $13, 'active', 0, '', $14,
 
 const retryGrant = `
 UPDATE grants SET retries = retries + 1
- WHERE id = $5 AND version = $6 AND retries < $7 AND status = 'active' AND subject = $1 AND subject_epoch = $2 AND client_id = $3` + liveParties
+ WHERE id = $5 AND version = $6 AND current_hash = $8 AND retries < $7 AND status = 'active' AND subject = $1 AND subject_epoch = $2 AND client_id = $3` + liveParties
 
 const revokeGrant = `
 UPDATE grants SET status = 'revoked', version = version + 1, revoked_at = $1, revoked_reason = $2
  WHERE id = $3 AND status = 'active'`
 
-// confirmRevocation changes nothing. Whoever finds a grant revoked already may have
-// found a revocation that no standby has yet: this write waits for it as well.
-const confirmRevocation = `
+// touchGrant changes nothing. Its commit waits for a standby like any other: then what
+// was found in the row, such as a revocation that another server made and never saw
+// acknowledged, is there as well.
+const touchGrant = `
 UPDATE grants SET revoked_reason = revoked_reason WHERE id = $1`
 
 // supersede revokes the grants idle longest beyond the most a subject may have at a client.
@@ -74,6 +75,15 @@ func (s *Store) Grant(_ context.Context, id oauth.GrantID) (oauth.GrantView, err
 	case <-s.stop:
 		return oauth.GrantView{}, errClosed
 	}
+}
+
+// ConfirmGrant implements oauth.Store.
+func (s *Store) ConfirmGrant(ctx context.Context, id oauth.GrantID) (oauth.GrantView, error) {
+	v, err := s.confirm(ctx, id)
+	if err != nil {
+		return oauth.GrantView{}, wrap("confirm grant", err)
+	}
+	return v, nil
 }
 
 // GrantByPublicID implements oauth.Store.
@@ -197,7 +207,7 @@ func (s *Store) SwapGrant(_ context.Context, old, next *oauth.Grant, clientVersi
 // RetryGrant implements oauth.Store.
 func (s *Store) RetryGrant(_ context.Context, g *oauth.Grant, clientVersion int64, budget int) error {
 	return s.write("retry grant", func(tx *transaction) error {
-		return tx.execOne(oauth.ErrConflict, retryGrant, g.Subject, g.SubjectEpoch, g.ClientID, clientVersion, g.ID[:], g.Version, budget)
+		return tx.execOne(oauth.ErrConflict, retryGrant, g.Subject, g.SubjectEpoch, g.ClientID, clientVersion, g.ID[:], g.Version, budget, g.CurrentHash[:])
 	})
 }
 
@@ -206,7 +216,7 @@ func (s *Store) RevokeGrant(_ context.Context, id oauth.GrantID, reason string, 
 	return s.write("revoke grant", func(tx *transaction) error {
 		n, err := tx.exec(revokeGrant, toMicro(tx.now), reason, id[:])
 		if err == nil && n == 0 {
-			_, err = tx.exec(confirmRevocation, id[:])
+			_, err = tx.exec(touchGrant, id[:])
 			return err
 		}
 		if err != nil {

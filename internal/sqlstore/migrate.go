@@ -125,6 +125,8 @@ func (s *Store) compatible(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return wrap("check schema", err)
+	case oldest == unfinished:
+		return errors.New("the database holds an unfinished copy: run 'counterfoil copy' again, or use an empty one")
 	case oldest > newestSchema():
 		return fmt.Errorf("%w: it needs a program of schema %d, this one's is %d", errNewer, oldest, newestSchema())
 	}

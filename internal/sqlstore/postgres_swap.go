@@ -125,10 +125,10 @@ UPDATE grants AS g SET version = g.version + 1, generation = s.generation, curre
        retries = s.retries, idle_expires_at = s.idle_expires_at, last_used_at = s.last_used_at
   FROM unnest(CAST($1 AS BYTEA[]), CAST($2 AS BIGINT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]), CAST($5 AS TEXT[]), CAST($6 AS BIGINT[]),
               CAST($7 AS BIGINT[]), CAST($8 AS BYTEA[]), CAST($9 AS BYTEA[]), CAST($10 AS BYTEA[]), CAST($11 AS INTEGER[]), CAST($12 AS INTEGER[]),
-              CAST($13 AS BIGINT[]), CAST($14 AS BIGINT[]))
+              CAST($13 AS BIGINT[]), CAST($14 AS BIGINT[]), CAST($16 AS BYTEA[]))
        AS s (id, version, subject, subject_epoch, client_id, client_version,
-             generation, current_hash, previous_hash, successor_salt, key_id, retries, idle_expires_at, last_used_at)
- WHERE g.id = s.id AND g.version = s.version AND g.status = 'active' AND g.subject = s.subject AND g.subject_epoch = s.subject_epoch AND g.client_id = s.client_id
+             generation, current_hash, previous_hash, successor_salt, key_id, retries, idle_expires_at, last_used_at, old_hash)
+ WHERE g.id = s.id AND g.version = s.version AND g.current_hash = s.old_hash AND g.status = 'active' AND g.subject = s.subject AND g.subject_epoch = s.subject_epoch AND g.client_id = s.client_id
    AND EXISTS (SELECT 1 FROM users u WHERE u.id = s.subject AND u.epoch = s.subject_epoch AND u.enabled = 1 AND u.state = 'active' AND u.deleted_at = 0)
    AND EXISTS (SELECT 1 FROM clients c WHERE c.id = s.client_id AND c.version = s.client_version AND c.deleted_at = 0)
 RETURNING g.id`
@@ -149,7 +149,7 @@ func (s *swapper) swapOnce(ctx context.Context, group []*swap) (map[oauth.GrantI
 		err := row.Scan(&id)
 		swapped[oauth.GrantID(id)] = true
 		return err
-	}, append(columnsOf(group), s.given()))
+	}, append(columnsOf(group), s.given(), column(group, func(w *swap) []byte { return w.old.CurrentHash[:] })))
 	failpoint.Reach(failpoint.AfterCommit)
 	if err = outcome(conn.Conn(), err); errors.Is(err, oauth.ErrOutcomeUnknown) || readOnly(err) {
 		s.pool.Reset()

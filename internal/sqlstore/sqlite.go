@@ -189,6 +189,13 @@ func (e *embedded) grants(ctx context.Context, column string, keys []any, scan f
 	}, keys...)
 }
 
+// confirm implements engine: there is one database, and one past.
+func (e *embedded) confirm(ctx context.Context, id oauth.GrantID) (v oauth.GrantView, err error) {
+	err = oauth.ErrNotFound
+	failed := e.grants(ctx, "id", []any{id[:]}, func(view oauth.GrantView) { v, err = view, nil })
+	return v, cmp.Or(failed, err)
+}
+
 // placeholders returns "$1, $2, …, $n".
 func placeholders(n int) string {
 	var b strings.Builder
@@ -204,7 +211,7 @@ func placeholders(n int) string {
 const swapGrant = `
 UPDATE grants SET version = version + 1, generation = $5, current_hash = $6, previous_hash = $7, successor_salt = $8, key_id = $9,
        rotated_at = $10, retries = $11, idle_expires_at = $12, last_used_at = $13
- WHERE id = $14 AND version = $15 AND status = 'active' AND subject = $1 AND subject_epoch = $2 AND client_id = $3` + liveParties
+ WHERE id = $14 AND version = $15 AND current_hash = $16 AND status = 'active' AND subject = $1 AND subject_epoch = $2 AND client_id = $3` + liveParties
 
 // swap implements engine.
 func (e *embedded) swap(old, next *oauth.Grant, clientVersion int64) error {
@@ -216,7 +223,7 @@ func (e *embedded) swap(old, next *oauth.Grant, clientVersion int64) error {
 		failpoint.Reach(failpoint.BeforeSwap)
 		return tx.execOne(oauth.ErrConflict, swapGrant, old.Subject, old.SubjectEpoch, old.ClientID, clientVersion,
 			next.Generation, next.CurrentHash[:], orNull(next.PreviousHash), orNull(next.SuccessorSalt), next.KeyID,
-			toMicro(rotated), next.Retries, toMicro(next.IdleExpiresAt), toMicro(next.LastUsedAt), old.ID[:], old.Version)
+			toMicro(rotated), next.Retries, toMicro(next.IdleExpiresAt), toMicro(next.LastUsedAt), old.ID[:], old.Version, old.CurrentHash[:])
 	})
 }
 

@@ -49,6 +49,8 @@ type engine interface {
 	// grants reads the grants whose column, id or public_id, has one of the keys, each
 	// with the store's clock.
 	grants(ctx context.Context, column string, keys []any, scan func(view oauth.GrantView)) error
+	// confirm is ConfirmGrant of oauth.Store.
+	confirm(ctx context.Context, id oauth.GrantID) (oauth.GrantView, error)
 	// clock is the store's time: UTC, whole microseconds.
 	clock(ctx context.Context) (time.Time, error)
 	// migrated reports whether any migration was begun.

@@ -137,6 +137,7 @@ var broken = []struct {
 		f.must(f.DeleteUser(f.Context(), f.alice.ID, act("")), "delete user")
 		d.grant = f.read(f.grant).Grant
 	}},
+	{"another history of the same version", func(_ *fixture, d *decision) { d.grant.CurrentHash[31] ^= 1 }},
 	{"an older client version", func(_ *fixture, d *decision) { d.clientVersion-- }},
 	{"a client version of the future", func(_ *fixture, d *decision) { d.clientVersion++ }},
 	{"client version 0", func(_ *fixture, d *decision) { d.clientVersion = 0 }},

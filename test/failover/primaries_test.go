@@ -1,12 +1,10 @@
 package failover
 
 import (
-	"bytes"
-	"encoding/binary"
 	"io"
 	"math/rand/v2"
 	"net"
-	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,26 +15,20 @@ import (
 	"github.com/counterfoil/counterfoil/test/proof"
 )
 
-// The two primaries of TestTwoPrimaries. Their names have the same length.
-const (
-	present = "counterfoil_new"
-	past    = "counterfoil_old"
-)
-
 // TestTwoPrimaries: an old primary that does not know yet that it was replaced answers
 // reads from the past and acknowledges no write, and a node has connections to both.
 // What it read from one it may write to the other; still nobody who is honest is
-// refused. Here both are databases of one server, the old one a copy of the new one as
-// it was, which waits for a standby that does not exist.
+// refused. The old one is a copy of the new one as it was, which waits for a standby
+// that does not exist.
 func TestTwoPrimaries(t *testing.T) {
 	t.Parallel()
-	s := startTwoPrimaries(t)
-	f := newFork(t, s)
-	database := f.url(t, s) + "&pool_max_conn_lifetime=200ms"
+	present, past := startPrimary(t), startPrimary(t)
+	f := newFork(t, present, past)
+	database := f.url() + "&pool_max_conn_lifetime=200ms"
 	nodes := newNodes(t, database, database)
 	t.Cleanup(func() { tellRefusals(t, nodes) })
 	clients := newClients(t, nodes, 24)
-	f.divide(t, s, nodes)
+	f.divide(t, nodes)
 	for seed := range proof.Rounds(t, 1) {
 		clients.goOn(seed, 5)
 	}
@@ -70,11 +62,13 @@ func tellRefusals(t *testing.T, nodes []*program.Program) {
 	}
 }
 
-// startTwoPrimaries starts a server on which every database waits for a standby that
-// does not exist, unless it is set not to.
-func startTwoPrimaries(t *testing.T) *postgres.Server {
+// counterfoil is the name of the database at both primaries.
+const counterfoil = "counterfoil"
+
+// startPrimary starts a server with an empty database.
+func startPrimary(t *testing.T) *postgres.Server {
 	t.Helper()
-	s, err := postgres.Start(postgres.Options{Settings: map[string]string{"synchronous_standby_names": "nobody", "synchronous_commit": "local"}})
+	s, err := postgres.Start(postgres.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,57 +77,54 @@ func startTwoPrimaries(t *testing.T) *postgres.Server {
 			t.Error(err)
 		}
 	})
-	if err := s.CreateDatabase(t.Context(), present, ""); err != nil {
+	if err := s.CreateDatabase(t.Context(), counterfoil, ""); err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-// divide makes the old primary, and from then on leads every other connection to it.
-func (f *fork) divide(t *testing.T, s *postgres.Server, nodes []*program.Program) {
-	t.Helper()
-	for _, p := range nodes {
-		p.Stop() // a database that is in use cannot be copied
-	}
-	if err := s.CreateDatabase(t.Context(), past, present); err != nil {
-		t.Fatal(err)
-	}
-	if err := execute(t.Context(), s.URL("postgres"), "ALTER DATABASE "+past+" SET synchronous_commit = 'on'"); err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range nodes {
-		p.Start()
-	}
-	f.divided.Store(true)
-}
-
-// fork is a TCP proxy that leads connections to one database or the other.
+// fork is a TCP proxy that leads connections to one primary or the other.
 type fork struct {
-	listener net.Listener
-	target   string
-	divided  atomic.Bool
+	listener      net.Listener
+	present, past *postgres.Server
+	divided       atomic.Bool
 }
 
-func newFork(t *testing.T, s *postgres.Server) *fork {
+func newFork(t *testing.T, present, past *postgres.Server) *fork {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	u, err := url.Parse(s.URL(present))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &fork{listener: l, target: u.Host}
+	f := &fork{listener: l, present: present, past: past}
 	go f.serve()
 	return f
 }
 
 // url is the URL of whichever primary it happens to be.
-func (f *fork) url(t *testing.T, s *postgres.Server) string {
+func (f *fork) url() string {
+	return strings.Replace(f.present.URL(counterfoil), address(f.present), f.listener.Addr().String(), 1)
+}
+
+func address(s *postgres.Server) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
+
+// divide makes the old primary, and from then on leads every other connection to it.
+func (f *fork) divide(t *testing.T, nodes []*program.Program) {
 	t.Helper()
-	return strings.Replace(s.URL(present), f.target, f.listener.Addr().String(), 1)
+	for _, p := range nodes {
+		p.Stop() // it must not write while it is copied
+	}
+	nodes[0].Run("", "copy", "--from", f.present.URL(counterfoil), "--to", f.past.URL(counterfoil))
+	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()"} {
+		if err := execute(t.Context(), f.past.URL("postgres"), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range nodes {
+		p.Start()
+	}
+	f.divided.Store(true)
 }
 
 func (f *fork) serve() {
@@ -146,29 +137,18 @@ func (f *fork) serve() {
 	}
 }
 
-// connect reads a startup message (PostgreSQL documentation, message formats) and may
-// change the database it names.
+// connect leads a connection to one of the two until either side ends it.
 func (f *fork) connect(c net.Conn) {
 	defer func() { _ = c.Close() }()
-	length := make([]byte, 4)
-	if _, err := io.ReadFull(c, length); err != nil {
-		return
-	}
-	message := make([]byte, max(4, binary.BigEndian.Uint32(length))-4)
-	if _, err := io.ReadFull(c, message); err != nil {
-		return
-	}
+	to := f.present
 	if f.divided.Load() && rand.IntN(2) == 0 {
-		message = bytes.Replace(message, []byte(present), []byte(past), 1)
+		to = f.past
 	}
-	target, err := net.Dial("tcp", f.target)
+	target, err := net.Dial("tcp", address(to))
 	if err != nil {
 		return
 	}
 	defer func() { _ = target.Close() }()
-	if _, err := target.Write(append(length, message...)); err != nil {
-		return
-	}
 	go func() {
 		_, _ = io.Copy(target, c)
 		_ = target.Close()
