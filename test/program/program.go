@@ -4,6 +4,7 @@ package program
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,14 +36,32 @@ func Main(m *testing.M, flags ...string) {
 		os.Exit(1)
 	}
 	binary = filepath.Join(dir, "counterfoil")
-	build := exec.Command("go", slices.Concat(buildFlags, flags, []string{"-o", binary, "github.com/counterfoil/counterfoil/cmd/counterfoil"})...)
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+	if err := build(binary, flags...); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+func build(binary string, flags ...string) error {
+	command := exec.Command("go", slices.Concat(buildFlags, flags, []string{"-o", binary, "github.com/counterfoil/counterfoil/cmd/counterfoil"})...)
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// Build builds another version of the program, with flags for the build, and returns
+// its path.
+func Build(t testing.TB, flags ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "counterfoil")
+	if err := build(path, flags...); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // Program is an installation: a data directory, an address, and a server while it runs.
@@ -51,6 +70,7 @@ type Program struct {
 	Address string // of the public listener
 	Admin   string // of the admin listener
 	Env     []string
+	Binary  string // another than the program under test
 	Server  *exec.Cmd // nil: not running
 
 	t       testing.TB
@@ -99,7 +119,7 @@ func (p *Program) Run(stdin string, arguments ...string) string {
 // Try is Run for a command that may fail: the error has what it complained of. When
 // the context ends, the command is killed with SIGKILL.
 func (p *Program) Try(ctx context.Context, stdin string, arguments ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, binary, arguments...)
+	cmd := exec.CommandContext(ctx, cmp.Or(p.Binary, binary), arguments...)
 	cmd.Env, cmd.Stdin = p.Env, strings.NewReader(stdin)
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
@@ -117,7 +137,7 @@ func (p *Program) Start() {
 		p.t.Fatal(err)
 	}
 	defer func() { _ = log.Close() }()
-	p.Server = exec.Command(binary, "serve")
+	p.Server = exec.Command(cmp.Or(p.Binary, binary), "serve")
 	p.Server.Env, p.Server.Stdout, p.Server.Stderr = p.Env, log, log
 	if err := p.Server.Start(); err != nil {
 		p.t.Fatal(err)
