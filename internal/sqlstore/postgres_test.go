@@ -1,10 +1,24 @@
 package sqlstore_test
 
 import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/counterfoil/counterfoil/internal/oauth"
 	"github.com/counterfoil/counterfoil/internal/sqlstore"
 	"github.com/counterfoil/counterfoil/internal/storetest"
 	"github.com/counterfoil/counterfoil/test/postgres"
@@ -40,5 +54,340 @@ func TestPostgres(t *testing.T) {
 				return openPostgres(t, postgres.Migrated(t)+way.parameters, now)
 			})
 		})
+	}
+}
+
+// load is a store on PostgreSQL, with grants to rotate.
+type load struct {
+	*sqlstore.Store
+	t      *testing.T
+	client int64 // its version
+	grants []oauth.GrantID
+}
+
+func newLoad(t *testing.T, url string, grants int) *load {
+	t.Helper()
+	l := &load{Store: openPostgres(t, url, nil), t: t, client: 1}
+	err := errors.Join(
+		l.CreateClient(t.Context(), oauth.Client{ID: "shop", Active: true}, oauth.Event{}),
+		l.CreateUser(t.Context(), oauth.User{Subject: oauth.Subject{ID: "0192b1f0-7a5c-7000-8000-000000000001", Username: "user", Enabled: true, State: oauth.SubjectActive}}, oauth.Event{}),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range grants {
+		l.create()
+	}
+	return l
+}
+
+// create makes a grant as a login does.
+func (l *load) create() {
+	l.t.Helper()
+	var id oauth.GrantID
+	_, _ = rand.Read(id[:])
+	g := oauth.Grant{ID: id, PublicID: rand.Text()[:20], Version: 1, ClientID: "shop", Subject: "0192b1f0-7a5c-7000-8000-000000000001", SubjectEpoch: 1, AMR: []string{"pwd"}, KeyID: 1}
+	_, _ = rand.Read(g.CurrentHash[:])
+	n := oauth.NewGrant{Grant: g, ClientVersion: l.client, IdleLifetime: time.Hour, Event: oauth.Event{Type: oauth.EventLogin}}
+	if err := l.CreateGrant(l.t.Context(), n); err != nil {
+		l.t.Fatal(err)
+	}
+	l.grants = append(l.grants, id)
+}
+
+// rotate rotates a grant once.
+func (l *load) rotate(id oauth.GrantID) error {
+	v, err := l.Grant(l.t.Context(), id)
+	if err != nil {
+		return err
+	}
+	next := v.Grant
+	next.Generation++
+	next.PreviousHash = next.CurrentHash
+	_, _ = rand.Read(next.CurrentHash[:])
+	_, _ = rand.Read(next.SuccessorSalt[:])
+	return l.SwapGrant(l.t.Context(), &v.Grant, &next, l.client)
+}
+
+// rotateAll rotates every grant so many times, with 64 at work.
+func (l *load) rotateAll(times int) {
+	l.t.Helper()
+	const workers = 64
+	var working sync.WaitGroup
+	for w := range workers {
+		working.Go(func() {
+			for range times {
+				for i := w; i < len(l.grants); i += workers {
+					if err := l.rotate(l.grants[i]); err != nil {
+						l.t.Errorf("rotate: %v", err)
+						return
+					}
+				}
+			}
+		})
+	}
+	working.Wait()
+}
+
+// TestRotationsStayOnTheirPage: every rotation is a HOT update, which writes no index,
+// whether few grants are refreshed over and over or many once in a while.
+func TestRotationsStayOnTheirPage(t *testing.T) {
+	t.Parallel()
+	for _, size := range []struct{ grants, times int }{{1, 500}, {64, 60}, {2000, 3}} {
+		t.Run(fmt.Sprint(size.grants), func(t *testing.T) {
+			t.Parallel()
+			url := postgres.Database(t, postgres.Shared(t), "") // with statistics of its own
+			s := openPostgres(t, url, nil)
+			if err := s.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			t.Run("rotate", func(t *testing.T) { newLoad(t, url, size.grants).rotateAll(size.times) }) // a closed store tells its statistics
+			conn, err := pgx.Connect(t.Context(), url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close(context.Background()) }()
+			tick := time.NewTicker(50 * time.Millisecond)
+			defer tick.Stop()
+			var updates, hot int
+			for deadline := time.Now().Add(time.Minute); updates < size.grants*size.times; <-tick.C { // they come late
+				err := conn.QueryRow(t.Context(), "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'grants'").Scan(&updates, &hot)
+				if err != nil || time.Now().After(deadline) {
+					t.Fatalf("%d of %d updates in the statistics, %v", updates, size.grants*size.times, err)
+				}
+			}
+			if hot != updates {
+				t.Errorf("%d of %d rotations were HOT updates", hot, updates)
+			}
+		})
+	}
+}
+
+// TestSwapsShareAStatement: swaps that wait together are one statement in one round
+// trip, each grant once in it, and are answered after the commit.
+func TestSwapsShareAStatement(t *testing.T) {
+	t.Parallel()
+	const swaps = 100
+	url := postgres.Migrated(t)
+	trips := newTripCounter(t, url)
+	l := newLoad(t, trips.url, swaps)
+	for _, id := range l.grants { // with all connections open, and the statement known to them
+		if err := l.rotate(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "SELECT 1 FROM grants WHERE id = $1 FOR UPDATE", l.grants[0][:]); err != nil {
+		t.Fatal(err)
+	}
+	var working sync.WaitGroup
+	working.Go(func() { // the first waits for the lock, and all others for the first
+		if err := l.rotate(l.grants[0]); err != nil {
+			t.Error(err)
+		}
+	})
+	commits := l.Stats().Commits
+	wait(t, func() bool { return l.Stats().Commits == commits+1 })
+	for _, id := range l.grants[1:] {
+		working.Go(func() {
+			if err := l.rotate(id); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait(t, func() bool { return l.Stats().Waiting == swaps-1 })
+	before := trips.count.Load()
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	working.Wait()
+	if n := trips.count.Load() - before; n != 1 {
+		t.Errorf("%d swaps that waited together took %d round trips, want 1", swaps-1, n)
+	}
+	if n := l.Stats().Commits - commits; n != 2 {
+		t.Errorf("%d commits, want that of the first and one for all others", n)
+	}
+}
+
+// wait waits until something holds.
+func wait(t *testing.T, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !holds(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain")
+		}
+	}
+}
+
+// tripCounter is a proxy that counts the round trips of a client of PostgreSQL: the
+// messages Sync and Query (PostgreSQL documentation, message formats).
+type tripCounter struct {
+	url   string
+	count atomic.Int64
+}
+
+func newTripCounter(t *testing.T, database string) *tripCounter {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	target := u.Host
+	u.Host = listener.Addr().String()
+	c := &tripCounter{url: u.String()}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", target)
+			if err != nil {
+				_ = client.Close()
+				return
+			}
+			go func() { _, _ = io.Copy(client, server); _ = client.Close() }()
+			go func() { c.pass(client, server); _ = server.Close() }()
+		}
+	}()
+	return c
+}
+
+// pass hands a client's messages on. The first has no type.
+func (c *tripCounter) pass(client io.Reader, server io.Writer) {
+	from := bufio.NewReader(client)
+	for first := true; ; first = false {
+		head := make([]byte, 5)
+		if first {
+			head = head[1:]
+		}
+		if _, err := io.ReadFull(from, head); err != nil {
+			return
+		}
+		rest := make([]byte, binary.BigEndian.Uint32(head[len(head)-4:])-4)
+		if _, err := io.ReadFull(from, rest); err != nil {
+			return
+		}
+		if !first && (head[0] == 'S' || head[0] == 'Q') {
+			c.count.Add(1)
+		}
+		if _, err := server.Write(append(head, rest...)); err != nil {
+			return
+		}
+	}
+}
+
+// TestTwoNodesNeverWaitForOneAnother: two nodes swap the same grants in groups. There are
+// conflicts and no faults, and every rotation is one that both saw.
+func TestTwoNodesNeverWaitForOneAnother(t *testing.T) {
+	t.Parallel()
+	for _, parameters := range []string{"", "&default_transaction_isolation=serializable"} {
+		url := postgres.Migrated(t) + parameters
+		a := newLoad(t, url, 100)
+		b := &load{Store: openPostgres(t, url, nil), t: t, client: 1, grants: a.grants}
+		var working sync.WaitGroup
+		for _, node := range []*load{a, b} {
+			for _, id := range a.grants {
+				working.Go(func() {
+					for range 20 {
+						began := time.Now()
+						err := node.rotate(id)
+						if err != nil && !errors.Is(err, oauth.ErrConflict) {
+							t.Errorf("rotate: %v", err)
+						}
+						if took := time.Since(began); took > 5*time.Second {
+							t.Errorf("a rotation took %s", took)
+						}
+					}
+				})
+			}
+		}
+		working.Wait()
+		sum := 0
+		for _, id := range a.grants {
+			v, err := a.Grant(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v.Grant.Version != int64(v.Grant.Generation)+1 {
+				t.Errorf("generation %d has version %d", v.Grant.Generation, v.Grant.Version)
+			}
+			sum += int(v.Grant.Generation)
+		}
+		if sum < 20*100 {
+			t.Errorf("%d rotations, want at least what one node did", sum)
+		}
+	}
+}
+
+// TestAnnouncements: a node hears at once that keys were changed at another, also after
+// its connection was lost.
+func TestAnnouncements(t *testing.T) {
+	t.Parallel()
+	url := postgres.Migrated(t)
+	here, there := openPostgres(t, url, nil), openPostgres(t, url, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	heard := make(chan struct{}, 100)
+	var watching sync.WaitGroup
+	watching.Go(func() { here.Watch(ctx, func() { heard <- struct{}{} }) })
+	defer watching.Wait()
+	defer cancel()
+	<-heard // it listens
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	for revision := range 2 {
+		if err := there.ReplaceSigningKeys(t.Context(), int64(revision), nil, oauth.Event{}); err != nil {
+			t.Fatal(err)
+		}
+		<-heard
+		if _, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"); err != nil {
+			t.Fatal(err)
+		}
+		<-heard // it listens again
+	}
+}
+
+// TestAlone: of two nodes one does the work, and the other when it has gone.
+func TestAlone(t *testing.T) {
+	t.Parallel()
+	url := postgres.Migrated(t)
+	a, b := openPostgres(t, url, nil), openPostgres(t, url, nil)
+	try := func(s *sqlstore.Store, work func(context.Context) error) bool {
+		t.Helper()
+		done, err := s.Alone(t.Context(), "test", work)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return done
+	}
+	nothing := func(context.Context) error { return nil }
+	if !try(a, func(context.Context) error {
+		if try(b, nothing) {
+			t.Error("two nodes at once")
+		}
+		return nil
+	}) {
+		t.Error("nobody does it")
+	}
+	if !try(b, nothing) {
+		t.Error("the lock outlived its work")
 	}
 }

@@ -70,7 +70,7 @@ type Program struct {
 	Address string // of the public listener
 	Admin   string // of the admin listener
 	Env     []string
-	Binary  string // another than the program under test
+	Binary  string    // another than the program under test
 	Server  *exec.Cmd // nil: not running
 
 	t       testing.TB
