@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/test/postgres"
 	"github.com/counterfoil/counterfoil/test/program"
 	"github.com/counterfoil/counterfoil/test/proof"
 )
@@ -24,10 +25,23 @@ const DirVariable = "HISTORY_DIR"
 // TestHistories lets clients refresh at three servers on one database, while answers
 // get lost, servers are killed and stopped, and an administrator revokes, disables
 // and sets passwords; then it checks what everybody saw.
-func TestHistories(t *testing.T) {
+func TestHistories(t *testing.T) { checkHistories(t, func(uint64) string { return "sqlite" }) }
+
+// TestHistoriesOnPostgres does the same with three nodes on one PostgreSQL, every second
+// time under the strictest isolation level.
+func TestHistoriesOnPostgres(t *testing.T) {
+	checkHistories(t, func(seed uint64) string {
+		if seed%2 == 0 {
+			return postgres.Migrated(t)
+		}
+		return postgres.Migrated(t) + "&default_transaction_isolation=serializable"
+	})
+}
+
+func checkHistories(t *testing.T, database func(seed uint64) string) {
 	var histories, grants, calls, kills, stops int
 	for seed := range proof.Rounds(t, 1) {
-		r := newRound(t, seed)
+		r := newRound(t, seed, database(seed))
 		h := r.run()
 		r.check(h)
 		histories, grants, calls = histories+1, grants+len(r.holdings), calls+len(h.Calls)
@@ -65,7 +79,7 @@ type round struct {
 }
 
 // newRound sets three servers on one database up, with a few users.
-func newRound(t *testing.T, seed uint64) *round {
+func newRound(t *testing.T, seed uint64, database string) *round {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	r := &round{
 		T: t, settings: Settings{Seed: seed, Strict: rng.IntN(4) == 0}, recorder: NewRecorder(), lasts: 10 * time.Second,
@@ -80,7 +94,7 @@ func newRound(t *testing.T, seed uint64) *round {
 		window = "0"
 	}
 	for range 3 {
-		p := program.New(t, "SIGNING_ALG=EdDSA", "PASSWORD_HASH=argon2id,m=7168,t=1,p=1", "RETRY_BUDGET=1000000", "RETRY_WINDOW="+window, "LATE_WINDOW="+window)
+		p := program.New(t, "DATABASE="+database, "SIGNING_ALG=EdDSA", "PASSWORD_HASH=argon2id,m=7168,t=1,p=1", "RETRY_BUDGET=1000000", "RETRY_WINDOW="+window, "LATE_WINDOW="+window)
 		if len(r.servers) > 0 {
 			p.Env = append(p.Env, "COUNTERFOIL_DATA="+filepath.Join(r.servers[0].Dir, "data")) // the last one counts
 		}

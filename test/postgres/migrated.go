@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"testing"
 
 	"github.com/counterfoil/counterfoil/internal/sqlstore"
 )
@@ -38,7 +37,7 @@ UPDATE signing_revision SET revision = 0`
 
 // Migrated returns the URL of a database at the shared server with the schema of this
 // version and nothing in it, for one test, which leaves the schema as it is.
-func Migrated(t testing.TB) (url string) {
+func Migrated(t T) (url string) {
 	t.Helper()
 	if err := migrated(); err != nil {
 		t.Fatal(err)

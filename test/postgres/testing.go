@@ -19,9 +19,16 @@ import (
 // shared starts the server of a test process, at the first call.
 var shared = sync.OnceValues(func() (*Server, error) { return Start(Options{}) })
 
+// T is what Shared and Migrated need of a test.
+type T interface {
+	Helper()
+	Fatal(args ...any)
+	Cleanup(do func())
+}
+
 // Shared returns the one server of this test process, which ends with it. It is for
 // tests that want a database and leave the server alone.
-func Shared(t testing.TB) *Server {
+func Shared(t T) *Server {
 	t.Helper()
 	s, err := shared()
 	if err != nil {

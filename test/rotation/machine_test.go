@@ -24,6 +24,12 @@ func TestStateMachineMemory(t *testing.T) { checkStateMachine(t, 16, inMemory) }
 // TestStateMachineSQLite holds the server on the embedded database to the model.
 func TestStateMachineSQLite(t *testing.T) { checkStateMachine(t, 2, inSQLite) }
 
+// TestStateMachinePostgres holds the server on PostgreSQL to the model.
+func TestStateMachinePostgres(t *testing.T) { checkStateMachine(t, 2, inPostgres) }
+
+// TestStateMachineSerializable does, under the strictest isolation level.
+func TestStateMachineSerializable(t *testing.T) { checkStateMachine(t, 2, inSerializable) }
+
 // checksOfRound is how many lives of a world a round tries.
 const checksOfRound = 2
 

@@ -11,12 +11,14 @@ import (
 	"sync"
 	"time"
 
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 	"pgregory.net/rapid"
 
 	"github.com/counterfoil/counterfoil/internal/memory"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 	"github.com/counterfoil/counterfoil/internal/sqlstore"
 	"github.com/counterfoil/counterfoil/internal/storetest"
+	"github.com/counterfoil/counterfoil/test/postgres"
 )
 
 // tester is what *testing.T and *rapid.T have in common.
@@ -39,7 +41,11 @@ type rawRows func() (map[string]string, error)
 var (
 	inMemory = engine{name: "memory", open: openMemory}
 	inSQLite = engine{name: "sqlite", slow: true, open: openSQLite}
-	engines  = []engine{inMemory, inSQLite}
+
+	inPostgres     = engine{name: "postgres", slow: true, open: onPostgres("")}
+	inSerializable = engine{name: "postgres, serializable", slow: true, open: onPostgres("&default_transaction_isolation=serializable")}
+
+	engines = []engine{inMemory, inSQLite}
 )
 
 // openMemory has no rows but those that the port shows.
@@ -83,6 +89,24 @@ func openSQLite(t tester, now func() time.Time) (storetest.Store, rawRows) {
 		}
 	})
 	return s, func() (map[string]string, error) { return selectAll(beside) }
+}
+
+// onPostgres opens empty databases at PostgreSQL, with further parameters of the URL.
+func onPostgres(parameters string) func(t tester, now func() time.Time) (storetest.Store, rawRows) {
+	return func(t tester, now func() time.Time) (storetest.Store, rawRows) {
+		t.Helper()
+		url := postgres.Migrated(t) + parameters
+		s, err := sqlstore.OpenPostgres(t.Context(), url, sqlstore.Options{Now: now, Log: slog.New(slog.DiscardHandler)})
+		must(t, err, "open the database")
+		beside, err := sql.Open("pgx", url)
+		must(t, err, "open the database once more")
+		t.Cleanup(func() {
+			if err := errors.Join(beside.Close(), s.Close()); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		})
+		return s, func() (map[string]string, error) { return selectAll(beside) }
+	}
 }
 
 // selectAll reads the table of grants, all columns, whatever they are.
@@ -230,6 +254,11 @@ func (s *faultyStore) UserByLogin(ctx context.Context, login string) (u oauth.Us
 
 func (s *faultyStore) Grant(ctx context.Context, id oauth.GrantID) (v oauth.GrantView, err error) {
 	err = s.operation(false, func() (err error) { v, err = s.Store.Grant(ctx, id); return err })
+	return v, err
+}
+
+func (s *faultyStore) ConfirmGrant(ctx context.Context, id oauth.GrantID) (v oauth.GrantView, err error) {
+	err = s.operation(false, func() (err error) { v, err = s.Store.ConfirmGrant(ctx, id); return err })
 	return v, err
 }
 
