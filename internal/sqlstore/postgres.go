@@ -366,20 +366,22 @@ func (e *postgres) transact(ctx context.Context, step func(*transaction) error) 
 	return err
 }
 
-// begin begins a transaction and reads the clock.
+// begin begins a transaction, which ends by itself should this node be cut off in the
+// middle of it, and reads the clock.
 func (e *postgres) begin(on *onPostgres) (time.Time, error) {
+	begin := fmt.Sprintf("BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d", 2*e.patience.Milliseconds())
 	if e.now != nil {
-		_, err := on.simple("BEGIN")
+		_, err := on.simple(begin)
 		return e.now(), err
 	}
-	results, err := on.simple("BEGIN; SELECT " + databaseClock)
+	results, err := on.simple(begin + "; SELECT " + databaseClock)
 	if err != nil {
 		return time.Time{}, err
 	}
-	if len(results) != 2 || len(results[1].Rows) != 1 {
+	if len(results) != 3 || len(results[2].Rows) != 1 {
 		return time.Time{}, errors.New("the database does not tell the time")
 	}
-	now, err := strconv.ParseInt(string(results[1].Rows[0][0]), 10, 64)
+	now, err := strconv.ParseInt(string(results[2].Rows[0][0]), 10, 64)
 	return fromMicro(now), err
 }
 
