@@ -2,25 +2,28 @@ package main
 
 // The checks that catch variants.
 var (
-	decision  = check{pkg: "internal/oauth", test: "TestPresent"}
-	acts      = check{pkg: "internal/oauth", test: "TestActsBetweenLookAndWrite"}
-	budget    = check{pkg: "internal/oauth", test: "TestRetryBudget"}
-	recorded  = check{pkg: "internal/oauth", test: "TestRefusalIsRecordedFirst"}
-	previous  = check{pkg: "internal/oauth", test: "TestPreviousAccessToken"}
-	forgeries = check{pkg: "internal/oauth", test: "TestRefreshTokenForgery"}
-	vectors   = check{pkg: "internal/oauth", test: "TestRefreshTokenVectors"}
-	inMemory  = check{pkg: "internal/memory", test: "TestStore"}
-	commits   = check{pkg: "internal/sqlstore", test: "TestFailedCommit"}
-	inSQLite  = check{pkg: "internal/sqlstore", test: "TestSQLite"}
-	lives     = check{pkg: "test/rotation", test: "TestStateMachineMemory"}
-	livesSQL  = check{pkg: "test/rotation", test: "TestStateMachineSQLite"}
-	edges     = check{pkg: "test/rotation", test: "TestWindowEdges"}
-	nthStep   = check{pkg: "test/rotation", test: "TestNthStoreOperationFails"}
-	model     = check{pkg: "docs/spec", test: "TestCodeFollowsModel"}
-	powerCut  = check{pkg: "test/disk", test: "TestPowerCut"}
-	disks     = check{pkg: "test/disk", test: "TestDiskFaults"}
-	writes    = check{pkg: "test/disk", test: "TestFailedWrite"}
-	crashes   = check{pkg: "test/crash", test: "TestCrashLoop"}
+	decision   = check{pkg: "internal/oauth", test: "TestPresent"}
+	acts       = check{pkg: "internal/oauth", test: "TestActsBetweenLookAndWrite"}
+	budget     = check{pkg: "internal/oauth", test: "TestRetryBudget"}
+	recorded   = check{pkg: "internal/oauth", test: "TestRefusalIsRecordedFirst"}
+	previous   = check{pkg: "internal/oauth", test: "TestPreviousAccessToken"}
+	forgeries  = check{pkg: "internal/oauth", test: "TestRefreshTokenForgery"}
+	vectors    = check{pkg: "internal/oauth", test: "TestRefreshTokenVectors"}
+	inMemory   = check{pkg: "internal/memory", test: "TestStore"}
+	commits    = check{pkg: "internal/sqlstore", test: "TestFailedCommit"}
+	inSQLite   = check{pkg: "internal/sqlstore", test: "TestSQLite"}
+	inPostgres = check{pkg: "internal/sqlstore", test: "TestPostgres/read_committed"}
+	cuts       = check{pkg: "test/cut", test: "TestCutConnections"}
+	primaries  = check{pkg: "test/failover", test: "TestTwoPrimaries"}
+	lives      = check{pkg: "test/rotation", test: "TestStateMachineMemory"}
+	livesSQL   = check{pkg: "test/rotation", test: "TestStateMachineSQLite"}
+	edges      = check{pkg: "test/rotation", test: "TestWindowEdges"}
+	nthStep    = check{pkg: "test/rotation", test: "TestNthStoreOperationFails"}
+	model      = check{pkg: "docs/spec", test: "TestCodeFollowsModel"}
+	powerCut   = check{pkg: "test/disk", test: "TestPowerCut"}
+	disks      = check{pkg: "test/disk", test: "TestDiskFaults"}
+	writes     = check{pkg: "test/disk", test: "TestFailedWrite"}
+	crashes    = check{pkg: "test/crash", test: "TestCrashLoop"}
 )
 
 const (
@@ -32,18 +35,20 @@ const (
 	sqlFile       = "internal/sqlstore/grants.go"
 	committerFile = "internal/sqlstore/committer.go"
 	sqliteFile    = "internal/sqlstore/sqlite.go"
+	swapFile      = "internal/sqlstore/postgres_swap.go"
+	outcomeFile   = "internal/sqlstore/postgres_outcome.go"
 )
 
 // variants are what the checks must catch.
 var variants = []variant{
 	{
 		what:    "no compare-and-swap (memory)",
-		changes: []change{{memoryFile, "g.Version != decided.Version || ", ""}},
+		changes: []change{{memoryFile, "g.Version != decided.Version || g.CurrentHash != decided.CurrentHash || ", ""}},
 		checks:  []check{inMemory, model, lives},
 	},
 	{
 		what:    "no compare-and-swap (SQL)",
-		changes: []change{{sqlFile, "WHERE id = $14 AND version = $15 AND", "WHERE id = $14 AND $15 = $15 AND"}},
+		changes: []change{{sqliteFile, "WHERE id = $14 AND version = $15 AND current_hash = $16 AND", "WHERE id = $14 AND $15 = $15 AND $16 = $16 AND"}},
 		checks:  []check{inSQLite, model, livesSQL},
 	},
 	{
@@ -88,7 +93,7 @@ var variants = []variant{
 	},
 	{
 		what:    "a revocation that conflicts (SQL)",
-		changes: []change{{sqlFile, "WHERE id = $3 AND status = 'active'`\n\n// supersede", "WHERE id = $3 AND status = 'active' AND retries = 0`\n\n// supersede"}},
+		changes: []change{{sqlFile, "WHERE id = $3 AND status = 'active'`\n\n// touchGrant", "WHERE id = $3 AND status = 'active' AND retries = 0`\n\n// touchGrant"}},
 		checks:  []check{inSQLite, livesSQL, model},
 	},
 	{
@@ -130,6 +135,31 @@ var variants = []variant{
 		what:    "a swap that ignores the subject's state (SQL)",
 		changes: []change{{sqlFile, "u.enabled = 1 AND u.state = 'active' AND", ""}},
 		checks:  []check{inSQLite, model},
+	},
+	{
+		what:    "no compare-and-swap (PostgreSQL)",
+		changes: []change{{swapFile, "g.version = s.version AND g.current_hash = s.old_hash AND ", ""}},
+		checks:  []check{inPostgres},
+	},
+	{
+		what:    "a swap that ignores the client's version (PostgreSQL)",
+		changes: []change{{swapFile, "c.version = s.client_version AND ", ""}},
+		checks:  []check{inPostgres},
+	},
+	{
+		what:    "a swap that ignores the subject's epoch (PostgreSQL)",
+		changes: []change{{swapFile, "u.epoch = s.subject_epoch AND ", ""}},
+		checks:  []check{inPostgres},
+	},
+	{
+		what:    "an unknown outcome is a good one (PostgreSQL)",
+		changes: []change{{outcomeFile, "\treturn errors.Join(oauth.ErrOutcomeUnknown, err)\n", "\treturn nil\n"}, {outcomeFile, "err = fmt.Errorf(\"warning: %v\", warning)", "return errors.Join(oauth.ErrOutcomeUnknown, fmt.Errorf(\"warning: %v\", warning))"}},
+		checks:  []check{cuts},
+	},
+	{
+		what:    "a refusal on the word of a server that was replaced",
+		changes: []change{{refreshFile, "\tif d.recorded() {\n\t\tv, err = s.look", "\tif d.Row == \"\" {\n\t\tv, err = s.look"}},
+		checks:  []check{primaries},
 	},
 	{
 		what:    "a retry without a write",

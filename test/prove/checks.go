@@ -30,10 +30,15 @@ var checks = []check{
 	{what: "the server follows the model", pkg: "docs/spec", test: "TestCodeFollowsModel", share: 40},
 	{what: "random lives of a grant, in memory", pkg: "test/rotation", test: "TestStateMachineMemory", share: 30},
 	{what: "random lives of a grant, in SQLite", pkg: "test/rotation", test: "TestStateMachineSQLite", share: 40},
+	{what: "random lives of a grant, in PostgreSQL", pkg: "test/rotation", test: "TestStateMachinePostgres", share: 25},
+	{what: "random lives of a grant, in PostgreSQL, serializable", pkg: "test/rotation", test: "TestStateMachineSerializable", share: 25},
 	{what: "fuzzed lives of a grant", pkg: "test/rotation", test: "FuzzPresentAgainstStores", share: 40, atLeast: 5 * time.Second},
 	{what: "the edges of the windows", pkg: "test/rotation", test: "TestWindowEdges", share: 5},
 	{what: "the n-th step of the store fails", pkg: "test/rotation", test: "TestNthStoreOperationFails", share: 30},
 	{what: "concurrent histories of several servers", pkg: "test/history", test: "TestHistories", share: 60, atLeast: 5 * time.Second},
+	{what: "concurrent histories of several nodes on PostgreSQL", pkg: "test/history", test: "TestHistoriesOnPostgres", share: 50, atLeast: 5 * time.Second},
+	{what: "connections to PostgreSQL that are cut, or lie", pkg: "test/cut", test: "TestCutConnections", share: 60, atLeast: 5 * time.Second},
+	{what: "two primaries, one of the past", pkg: "test/failover", test: "TestTwoPrimaries", share: 35, atLeast: 5 * time.Second},
 	{what: "killed anywhere", pkg: "test/crash", test: "TestCrashLoop", share: 70, atLeast: 5 * time.Second},
 	{what: "false histories are seen through", pkg: "test/history", test: "TestFalsifiedHistories", share: 2},
 	{what: "broken histories are seen through", pkg: "test/history", test: "TestBrokenHistories", share: 2},
@@ -49,6 +54,7 @@ var checks = []check{
 	{what: "a stopped server", pkg: "test/disk", test: "TestStoppedServer", share: 5},
 	{what: "the promises of the store, in memory", pkg: "internal/memory", test: "TestStore", share: 5, race: true},
 	{what: "the promises of the store, in SQLite", pkg: "internal/sqlstore", test: "TestSQLite", share: 15, race: true},
+	{what: "the promises of the store, in PostgreSQL", pkg: "internal/sqlstore", test: "TestPostgres", share: 30, race: true},
 }
 
 // What the parsers share, and what the broken variants do.
