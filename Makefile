@@ -14,7 +14,7 @@ openssl: setup
 
 # Everything, under the race detector. Installs what it needs on Debian.
 test: setup
-	CGO_ENABLED=1 go test -race -count=1 ./...
+	CGO_ENABLED=1 go test -race -count=1 -timeout 30m ./...
 	CGO_ENABLED=1 go test -count=1 -tags openssl ./internal/signing
 
 # The promises of docs/rotation.md, checked for so long; docs/correctness.md says how.

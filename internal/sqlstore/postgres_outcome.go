@@ -42,11 +42,13 @@ func outcome(conn *pgx.Conn, err error) error {
 }
 
 // didNotHappen reports whether an error says for sure that a statement had no effect:
-// it was never sent, or the server refused it and lives on.
+// it was never sent, or the server refused it and lives on. The driver says that a
+// connection is closed, and that it is safe to try again, also when it had sent
+// everything and lost the connection while it waited for the answer.
 func didNotHappen(err error) bool {
 	var failure *pgconn.PgError
 	if !errors.As(err, &failure) {
-		return pgconn.SafeToRetry(err)
+		return pgconn.SafeToRetry(err) && !errors.Is(err, pgconn.ErrConnClosed)
 	}
 	unsure := []string{completionUnknown, adminShutdown, crashShutdown, cannotConnectNow}
 	return cmp.Or(failure.SeverityUnlocalized, failure.Severity) == "ERROR" &&
@@ -83,7 +85,8 @@ func broken(err error) bool {
 		return !didNotHappen(err)
 	}
 	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || pgconn.Timeout(err) || errors.Is(err, net.ErrClosed)
+	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || pgconn.Timeout(err) ||
+		errors.Is(err, net.ErrClosed) || errors.Is(err, pgconn.ErrConnClosed)
 }
 
 // warned is where a connection keeps the last warning it got.
