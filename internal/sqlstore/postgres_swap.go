@@ -117,7 +117,9 @@ func (s *swapper) swapGroup(group []*swap) {
 	}
 }
 
-// swapMany is swapGrant of the embedded engine for many grants at once.
+// swapMany is swapGrant of the embedded engine for many grants at once. It is worded so
+// that PostgreSQL has one way to run it only, whatever it knows of the tables: for each
+// element of the arrays, the grant by its id. So grants are locked in the order given.
 const swapMany = `
 UPDATE grants AS g SET version = g.version + 1, generation = s.generation, current_hash = s.current_hash, previous_hash = s.previous_hash,
        successor_salt = s.successor_salt, key_id = s.key_id,
@@ -128,9 +130,9 @@ UPDATE grants AS g SET version = g.version + 1, generation = s.generation, curre
               CAST($13 AS BIGINT[]), CAST($14 AS BIGINT[]), CAST($16 AS BYTEA[]))
        AS s (id, version, subject, subject_epoch, client_id, client_version,
              generation, current_hash, previous_hash, successor_salt, key_id, retries, idle_expires_at, last_used_at, old_hash)
- WHERE g.id = s.id AND g.version = s.version AND g.current_hash = s.old_hash AND g.status = 'active' AND g.subject = s.subject AND g.subject_epoch = s.subject_epoch AND g.client_id = s.client_id
-   AND EXISTS (SELECT 1 FROM users u WHERE u.id = s.subject AND u.epoch = s.subject_epoch AND u.enabled = 1 AND u.state = 'active' AND u.deleted_at = 0)
-   AND EXISTS (SELECT 1 FROM clients c WHERE c.id = s.client_id AND c.version = s.client_version AND c.deleted_at = 0)
+ WHERE g.id = s.id AND g.version = s.version AND g.current_hash = s.old_hash AND g.status = 'active' AND g.subject IS NOT DISTINCT FROM s.subject AND g.subject_epoch = s.subject_epoch AND g.client_id IS NOT DISTINCT FROM s.client_id
+   AND (SELECT u.epoch FROM users u WHERE u.id = s.subject AND u.enabled = 1 AND u.state = 'active' AND u.deleted_at = 0) = s.subject_epoch
+   AND (SELECT c.version FROM clients c WHERE c.id = s.client_id AND c.deleted_at = 0) = s.client_version
 RETURNING g.id`
 
 // swapOnce runs the statement and returns which grants were swapped.

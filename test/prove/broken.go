@@ -143,12 +143,12 @@ var variants = []variant{
 	},
 	{
 		what:    "a swap that ignores the client's version (PostgreSQL)",
-		changes: []change{{swapFile, "c.version = s.client_version AND ", ""}},
+		changes: []change{{swapFile, "c.id = s.client_id AND c.deleted_at = 0) = s.client_version", "c.id = s.client_id AND c.deleted_at = 0) IS NOT NULL"}},
 		checks:  []check{inPostgres},
 	},
 	{
 		what:    "a swap that ignores the subject's epoch (PostgreSQL)",
-		changes: []change{{swapFile, "u.epoch = s.subject_epoch AND ", ""}},
+		changes: []change{{swapFile, "u.deleted_at = 0) = s.subject_epoch", "u.deleted_at = 0) IS NOT NULL"}},
 		checks:  []check{inPostgres},
 	},
 	{
