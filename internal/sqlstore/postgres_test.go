@@ -129,12 +129,12 @@ func (l *load) rotateAll(times int) {
 	working.Wait()
 }
 
-// TestRotationsStayOnTheirPage: every rotation is a HOT update, which writes no index.
-// Where few grants are refreshed over and over, all at once, rows first spread over
-// more pages: so of those a few may not be.
+// TestRotationsStayOnTheirPage: rotations are HOT updates, which write no index. At rest
+// they all are; while somebody else's snapshot keeps old versions from being cleared
+// away, as on a busy machine, a few are not.
 func TestRotationsStayOnTheirPage(t *testing.T) {
 	t.Parallel()
-	for _, size := range []struct{ grants, times, elsewhere int }{{1, 500, 0}, {64, 60, 64}, {2000, 3, 0}} {
+	for _, size := range []struct{ grants, times int }{{1, 500}, {64, 60}, {2000, 3}} {
 		t.Run(fmt.Sprint(size.grants), func(t *testing.T) {
 			t.Parallel()
 			url := postgres.Database(t, postgres.Shared(t), "") // with statistics of its own
@@ -157,7 +157,7 @@ func TestRotationsStayOnTheirPage(t *testing.T) {
 					t.Fatalf("%d of %d updates in the statistics, %v", updates, size.grants*size.times, err)
 				}
 			}
-			if updates-hot > size.elsewhere {
+			if (updates-hot)*50 > updates {
 				t.Errorf("%d of %d rotations were HOT updates", hot, updates)
 			}
 		})
