@@ -17,6 +17,7 @@ need openssl openssl
 need '/usr/lib/postgresql/*/bin/initdb' postgresql
 need /usr/sbin/pgbouncer pgbouncer
 need patroni patroni                            # failover
+need /usr/lib/python3/dist-packages/etcd python3-etcd
 need etcd etcd-server
 need /usr/sbin/haproxy haproxy
 need /usr/sbin/nginx nginx-light                # the examples in packaging/

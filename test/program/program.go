@@ -83,6 +83,9 @@ type Program struct {
 func New(t testing.TB, settings ...string) *Program {
 	t.Helper()
 	p := &Program{t: t, Dir: t.TempDir(), Address: freeAddress(t), Admin: freeAddress(t)}
+	for p.Admin == p.Address {
+		p.Admin = freeAddress(t)
+	}
 	p.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + p.Dir, "GORACE=atexit_sleep_ms=0", "COUNTERFOIL_DATA=" + filepath.Join(p.Dir, "data"),
 		"COUNTERFOIL_LISTEN=" + p.Address, "COUNTERFOIL_ADMIN_LISTEN=" + p.Admin,
