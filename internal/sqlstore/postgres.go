@@ -115,6 +115,8 @@ func configurePostgres(config *pgxpool.Config, url string, o Options) {
 // says another process than the one that answers. A pooler in transaction mode keeps
 // neither prepared statements nor LISTEN for us.
 func behindPooler(ctx context.Context, config *pgx.ConnConfig) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, longestWait) // several hosts may be asked
+	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return false, err
@@ -128,6 +130,8 @@ func behindPooler(ctx context.Context, config *pgx.ConnConfig) (bool, error) {
 // planOnce lets PostgreSQL plan a prepared statement once instead of each time: with
 // arrays as parameters it takes longer to plan than to run. Others plan as they do.
 func planOnce(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
 	_, err := conn.Exec(ctx, "SET plan_cache_mode = force_generic_plan")
 	if err != nil && didNotHappen(err) {
 		return nil
@@ -459,13 +463,14 @@ func (e *postgres) schema(context.Context) (*schema, error) {
 	return newSchema(stdlib.OpenDB(*e.pool.Config().ConnConfig), goose.DialectPostgres, "migrations/postgres")
 }
 
-// check implements engine: it looks for settings with which a COMMIT is not durable.
+// check implements engine: it looks for settings with which a COMMIT is not durable, or
+// its warning that it is not is never heard.
 func (e *postgres) check(ctx context.Context) error {
 	var wrong []error
-	err := e.each(ctx, "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name", func(row scanner) error {
+	err := e.each(ctx, "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'client_min_messages') ORDER BY name", func(row scanner) error {
 		var name, setting string
 		err := row.Scan(&name, &setting)
-		if setting == "off" || setting == "local" {
+		if slices.Contains([]string{"off", "local", "error"}, setting) {
 			wrong = append(wrong, fmt.Errorf("%s = %s in PostgreSQL: what was acknowledged may be lost", name, setting))
 		}
 		return err
