@@ -145,9 +145,10 @@ func (s *Server) newGrant(r *request, subject Subject, scope Scope) (Grant, Refr
 	}, random.secret, nil
 }
 
-// wasCreated looks whether a grant is there whose creation has an unknown outcome.
+// wasCreated looks whether a grant is there whose creation has an unknown outcome. What
+// can be read need not be durable yet: so the look is a confirmed one.
 func (s *Server) wasCreated(ctx context.Context, g *Grant, unknown error) error {
-	v, err := s.Store.Grant(context.WithoutCancel(ctx), g.ID)
+	v, err := s.Store.ConfirmGrant(context.WithoutCancel(ctx), g.ID)
 	if err != nil || v.Grant.CurrentHash != g.CurrentHash || v.Grant.Status != GrantActive {
 		return errors.Join(unknown, err)
 	}
