@@ -101,6 +101,15 @@ func (g *gate) Grant(ctx context.Context, id oauth.GrantID) (oauth.GrantView, er
 	return g.Store.Grant(ctx, id)
 }
 
+// ConfirmGrant is a look as well: a refusal's second one, or a login's after a write of
+// unknown outcome.
+func (g *gate) ConfirmGrant(ctx context.Context, id oauth.GrantID) (oauth.GrantView, error) {
+	if err := g.read(); err != nil {
+		return oauth.GrantView{}, err
+	}
+	return g.Store.ConfirmGrant(ctx, id)
+}
+
 func (g *gate) CreateGrant(ctx context.Context, n oauth.NewGrant) error {
 	return g.write(call{kind: Create, create: n, id: n.Grant.ID, clientVersion: n.ClientVersion, do: func() error {
 		return g.Store.CreateGrant(ctx, n)
