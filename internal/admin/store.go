@@ -37,6 +37,9 @@ type Store interface {
 	// UserByLogin finds a user by username, or else by e-mail address, byte for
 	// byte; or ErrNotFound.
 	UserByLogin(ctx context.Context, login string) (oauth.User, error)
+	// UserByEmail finds the only user with an e-mail address, without regard to case;
+	// or ErrNotFound.
+	UserByEmail(ctx context.Context, email string) (oauth.User, error)
 	// Users lists all users, by username.
 	Users(ctx context.Context) ([]oauth.User, error)
 	// SetUserState sets whether the user is enabled, unless enabled is nil, and the
@@ -80,7 +83,7 @@ type Store interface {
 
 	// Cleanup deletes, in steps of at most batch rows, what is over: grants that
 	// are revoked or expired, secrets and counters that ended, for longer than
-	// deadFor, and events older than events. It never deletes a live grant. A dry
+	// deadFor, sessions that are over, and events older than events. It never deletes a live grant. A dry
 	// run only counts.
 	Cleanup(ctx context.Context, c Cleanup) (Removed, error)
 }
@@ -107,4 +110,5 @@ type Removed struct {
 	Events   int `json:"events"`
 	Failures int `json:"failures"`
 	Secrets  int `json:"secrets"`
+	Sessions int `json:"sessions"`
 }

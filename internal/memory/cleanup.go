@@ -22,7 +22,8 @@ func (s *Store) Cleanup(_ context.Context, c admin.Cleanup) (admin.Removed, erro
 			sweep(s.accounts, c.DryRun, func(n oauth.FailureCount) bool { return dead(n.Last.Add(oauth.PairMemory)) }) +
 			sweep(s.secrets, c.DryRun, func(n oauth.FailureCount) bool { return dead(n.Last.Add(oauth.PairMemory)) }) +
 			sweep(s.sources, c.DryRun, func(n sourceFailures) bool { return dead(n.last.Add(oauth.SourceMemory)) }),
-		Secrets: s.sweepSecrets(c.DryRun, dead),
+		Secrets:  s.sweepSecrets(c.DryRun, dead),
+		Sessions: sweep(s.sessions, c.DryRun, func(session oauth.Session) bool { return !s.lives(&session) }),
 	}
 	if c.Events > 0 {
 		r.Events = s.sweepEvents(c.DryRun, func(e *recorded) bool { return now.Sub(e.LastAt) > c.Events })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
@@ -50,7 +51,7 @@ func (s *Store) CreateClient(_ context.Context, c oauth.Client, e oauth.Event) e
 		return oauth.ErrExists
 	}
 	created := copyClient(&c)
-	created.CreatedAt = s.now()
+	created.CreatedAt, created.LastUsedAt, created.NotBefore = s.now(), time.Time{}, time.Time{}
 	s.putClient(&created)
 	s.record(e)
 	return nil
@@ -68,9 +69,24 @@ func (s *Store) UpdateClient(_ context.Context, c oauth.Client, e oauth.Event) e
 		return oauth.ErrConflict
 	}
 	changed := copyClient(&c)
-	changed.CreatedAt = present.CreatedAt
+	changed.CreatedAt, changed.LastUsedAt, changed.NotBefore = present.CreatedAt, present.LastUsedAt, present.NotBefore
+	if present.Active && !changed.Active {
+		changed.NotBefore = s.now()
+	}
 	s.putClient(&changed)
 	s.record(e)
+	return nil
+}
+
+// SaveClientUse implements oauth.Store.
+func (s *Store) SaveClientUse(_ context.Context, used map[string]time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, at := range used {
+		if c := s.clients[id]; c != nil {
+			c.LastUsedAt = later(c.LastUsedAt, precise(at))
+		}
+	}
 	return nil
 }
 

@@ -17,6 +17,7 @@ const (
 	reasonSuperseded    = "superseded"
 	reasonClientDeleted = "client_deleted"
 	reasonUserDeleted   = "user_deleted"
+	reasonSignedOut     = "signed_out"
 )
 
 // CreateGrant implements oauth.Store.
@@ -30,6 +31,12 @@ func (s *Store) CreateGrant(_ context.Context, n oauth.NewGrant) error {
 	if _, taken := s.grants[g.ID]; taken || s.publicGrant(g.PublicID) != nil {
 		return fmt.Errorf("create grant: the identifier: %w", oauth.ErrExists)
 	}
+	s.begin(&g, n)
+	return nil
+}
+
+// begin puts in a grant whose life begins now.
+func (s *Store) begin(g *oauth.Grant, n oauth.NewGrant) {
 	now := s.now()
 	g.CreatedAt, g.LastUsedAt, g.RotatedAt = now, now, now
 	g.IdleExpiresAt = precise(now.Add(n.IdleLifetime))
@@ -39,11 +46,34 @@ func (s *Store) CreateGrant(_ context.Context, n oauth.NewGrant) error {
 		g.IdleExpiresAt = earlier(g.IdleExpiresAt, g.AbsoluteExpiresAt)
 	}
 	if n.MaxGrants > 0 {
-		s.supersede(&g, n.MaxGrants-1)
+		s.supersede(g, n.MaxGrants-1)
 	}
-	s.grants[g.ID] = &g
-	s.record(n.Event)
+	s.grants[g.ID] = g
+	if g.Status == oauth.GrantActive {
+		s.record(n.Event)
+	}
+}
+
+// RedeemGrant implements oauth.Store.
+func (s *Store) RedeemGrant(_ context.Context, n oauth.NewGrant, pendingHash [32]byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.grants[n.Grant.ID]
+	if g == nil || g.Version != n.Grant.Version || g.Status != oauth.GrantPending || g.CurrentHash != pendingHash ||
+		g.SubjectEpoch != n.Grant.SubjectEpoch || !s.inOrder(g, n.ClientVersion) {
+		return oauth.ErrConflict
+	}
+	redeemed := copyGrant(g)
+	redeemed.Version++
+	redeemed.Status = oauth.GrantActive
+	redeemed.CurrentHash, redeemed.KeyID, redeemed.Scope = n.Grant.CurrentHash, n.Grant.KeyID, slices.Clone(n.Grant.Scope)
+	s.begin(&redeemed, n)
 	return nil
+}
+
+// GrantsOf implements oauth.Store.
+func (s *Store) GrantsOf(ctx context.Context, subject string) ([]oauth.GrantView, error) {
+	return s.Grants(ctx, admin.GrantFilter{Subject: subject})
 }
 
 // supersede leaves at most n active grants of the subject and the client of g.
@@ -159,9 +189,9 @@ func (s *Store) RevokeGrant(_ context.Context, id oauth.GrantID, reason string, 
 	return nil
 }
 
-// revoke revokes a grant where it is active, and reports whether it was.
+// revoke revokes a grant where it is not, and reports whether it did.
 func (s *Store) revoke(g *oauth.Grant, reason string) bool {
-	if g.Status != oauth.GrantActive {
+	if g.Status == oauth.GrantRevoked {
 		return false
 	}
 	g.Status, g.RevokedAt, g.RevokedReason = oauth.GrantRevoked, s.now(), reason
@@ -239,6 +269,7 @@ func (s *Store) RevokeGrants(_ context.Context, f admin.GrantFilter, reason stri
 		u.Epoch++
 	default:
 		s.raiseVersion(c)
+		c.NotBefore = s.now()
 	}
 	n := s.revokeAll(reason, fits(f))
 	s.record(e)

@@ -65,7 +65,7 @@ func (s *Store) MasterKeyUse(context.Context) (map[uint16]int, error) {
 	defer s.mu.Unlock()
 	use, now := map[uint16]int{}, s.now()
 	for _, g := range s.grants {
-		if g.Status == oauth.GrantActive && now.Before(overSince(g)) {
+		if g.Status != oauth.GrantRevoked && now.Before(overSince(g)) {
 			use[g.KeyID]++
 		}
 	}

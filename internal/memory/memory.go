@@ -21,6 +21,7 @@ type Store struct {
 	users    map[string]*oauth.User
 	deleted  map[string]bool // IDs of users that are gone
 	grants   map[oauth.GrantID]*oauth.Grant
+	sessions map[oauth.SessionKey]oauth.Session
 
 	events  []*recorded
 	refused map[refusalKey]*recorded // those of events that refusals share
@@ -42,7 +43,8 @@ func New(now func() time.Time) *Store {
 		clock:      now,
 		clients:    map[string]*oauth.Client{},
 		versions:   map[string]int64{},
-		users:      map[string]*oauth.User{},
+		users:      map[string]*oauth.User{oauth.VisitorID: theVisitor()},
+		sessions:   map[oauth.SessionKey]oauth.Session{},
 		deleted:    map[string]bool{},
 		grants:     map[oauth.GrantID]*oauth.Grant{},
 		refused:    map[refusalKey]*recorded{},
@@ -81,6 +83,8 @@ func copyClient(c *oauth.Client) oauth.Client {
 	d.GrantTypes = slices.Clone(c.GrantTypes)
 	d.RedirectURIs = slices.Clone(c.RedirectURIs)
 	d.Scope = slices.Clone(c.Scope) // an empty list stays a list, nil stays none
+	d.APIs = slices.Clone(c.APIs)
+	d.NotBefore, d.LastUsedAt = precise(c.NotBefore), precise(c.LastUsedAt)
 	d.Secrets = slices.Clone(c.Secrets)
 	for i := range d.Secrets {
 		d.Secrets[i].ExpiresAt = precise(d.Secrets[i].ExpiresAt)

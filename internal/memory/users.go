@@ -13,6 +13,9 @@ import (
 func (s *Store) CreateUser(_ context.Context, u oauth.User, e oauth.Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if u.ID == oauth.VisitorID {
+		return oauth.ErrExists
+	}
 	taken := s.findUser(func(o *oauth.User) bool {
 		return o.ID == u.ID || o.Username == u.Username || o.Email != "" && o.Email == u.Email
 	})
@@ -27,14 +30,30 @@ func (s *Store) CreateUser(_ context.Context, u oauth.User, e oauth.Event) error
 	return nil
 }
 
+// theVisitor is the subject of all visitors. No method that looks for users finds it.
+func theVisitor() *oauth.User {
+	return &oauth.User{Subject: oauth.Subject{ID: oauth.VisitorID, Epoch: 1, Enabled: true, State: oauth.SubjectActive}}
+}
+
 // findUser returns the user that fits, or nil.
 func (s *Store) findUser(fit func(*oauth.User) bool) *oauth.User {
 	for _, u := range s.users {
-		if fit(u) {
+		if u.ID != oauth.VisitorID && fit(u) {
 			return u
 		}
 	}
 	return nil
+}
+
+// Subject implements oauth.Store.
+func (s *Store) Subject(_ context.Context, id string) (oauth.Subject, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.users[id]
+	if u == nil {
+		return oauth.Subject{}, oauth.ErrNotFound
+	}
+	return u.Subject, nil
 }
 
 // User implements admin.Store.
@@ -62,13 +81,31 @@ func (s *Store) UserByLogin(_ context.Context, login string) (oauth.User, error)
 	return *u, nil
 }
 
+// UserByEmail implements password.Users.
+func (s *Store) UserByEmail(_ context.Context, email string) (oauth.User, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []oauth.User
+	for _, u := range s.users {
+		if u.Email != "" && strings.ToLower(u.Email) == strings.ToLower(email) {
+			found = append(found, *u)
+		}
+	}
+	if len(found) != 1 {
+		return oauth.User{}, oauth.ErrNotFound
+	}
+	return found[0], nil
+}
+
 // Users implements admin.Store.
 func (s *Store) Users(context.Context) ([]oauth.User, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make([]oauth.User, 0, len(s.users))
 	for _, u := range s.users {
-		all = append(all, *u)
+		if u.ID != oauth.VisitorID {
+			all = append(all, *u)
+		}
 	}
 	slices.SortFunc(all, func(a, b oauth.User) int { return strings.Compare(a.Username, b.Username) })
 	return all, nil

@@ -21,26 +21,57 @@ const (
 // accessToken makes the access token of a generation (RFC 9068, or OroCommerce's
 // claims in OroCommerce's order and then ours).
 func (s *Server) accessToken(r *request, g *Grant, subject *Subject, scope Scope, generation uint32) (Secret, error) {
-	jti, err := s.randomHex(40)
+	name := g.subject()
+	if r.Profile == OroCommerce {
+		name = g.name(subject)
+	}
+	numbers := r.Parameters["scope"].Numbers && generation == 0
+	b, typ, err := s.claims(r, name, g.Resource, scope, numbers)
 	if err != nil {
 		return "", err
 	}
+	b.text("grant_id", g.PublicID).number("gen", int64(generation))
+	return s.sign(r, typ, b)
+}
+
+// clientAccessToken makes an access token that a client gets for itself. By RFC 9068
+// section 2.2 its subject is the client; OroCommerce's has none.
+func (s *Server) clientAccessToken(r *request, scope Scope) (Secret, error) {
+	name := r.client.ID
+	if r.Profile == OroCommerce {
+		name = ""
+	}
+	b, typ, err := s.claims(r, name, nil, scope, r.Parameters["scope"].Numbers)
+	if err != nil {
+		return "", err
+	}
+	return s.sign(r, typ, b)
+}
+
+// claims begins the claims of an access token, with those that all of a profile have.
+func (s *Server) claims(r *request, subject string, resource []string, scope Scope, numbers bool) (*claims, string, error) {
+	jti, err := s.randomHex(40)
+	if err != nil {
+		return nil, "", err
+	}
+	scope = r.policy.withAPIs(scope)
 	issued := r.now.Unix()
 	expires := issued + int64(r.policy.AccessTokenLifetime/time.Second)
 	var b claims
-	typ := typeOroCommerce
 	if r.Profile == OroCommerce {
-		b.text("aud", g.ClientID).text("jti", jti).number("iat", issued).number("nbf", issued).number("exp", expires)
-		b.text("sub", subject.Username).list("scopes", scope, r.Parameters["scope"].Numbers && generation == 0)
-		b.text("iss", s.Settings.Issuer).text("client_id", g.ClientID)
-	} else {
-		typ = typeStandard
-		b.text("iss", s.Settings.Issuer).text("sub", subject.ID).audience(g.Resource, s.Settings.Issuer)
-		b.text("client_id", g.ClientID).text("scope", scope.String())
-		b.number("iat", issued).number("exp", expires).text("jti", jti)
+		b.text("aud", r.client.ID).text("jti", jti).number("iat", issued).number("nbf", issued).number("exp", expires)
+		b.text("sub", subject).list("scopes", scope, numbers)
+		b.text("iss", s.Settings.Issuer).text("client_id", r.client.ID)
+		return &b, typeOroCommerce, nil
 	}
-	b.text("grant_id", g.PublicID).number("gen", int64(generation))
-	token, err := s.Signer.Sign(r.policy.SigningAlg, typ, b.object())
+	b.text("iss", s.Settings.Issuer).text("sub", subject).audience(resource, s.Settings.Issuer)
+	b.text("client_id", r.client.ID).text("scope", scope.String())
+	b.number("iat", issued).number("exp", expires).text("jti", jti)
+	return &b, typeStandard, nil
+}
+
+func (s *Server) sign(r *request, typ string, c *claims) (Secret, error) {
+	token, err := s.Signer.Sign(r.policy.SigningAlg, typ, c.object())
 	if err != nil {
 		return "", fmt.Errorf("sign access token: %w", err)
 	}
@@ -121,7 +152,7 @@ type AccessTokenInfo struct {
 	Subject  string // `sub`, as in the token
 	ClientID string
 	Scope    Scope
-	GrantID  string
+	GrantID  string // empty: the client's own
 }
 
 // parsedClaims is what both profiles have, as far as liveness depends on it.
@@ -146,6 +177,9 @@ func (s *Server) AccessToken(ctx context.Context, token Secret) (AccessTokenInfo
 	if err != nil {
 		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
 	}
+	if c.GrantID == "" {
+		return s.clientAccess(ctx, c)
+	}
 	v, err := s.Store.GrantByPublicID(ctx, c.GrantID)
 	if errors.Is(err, ErrNotFound) {
 		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
@@ -164,6 +198,23 @@ func (s *Server) AccessToken(ctx context.Context, token Secret) (AccessTokenInfo
 		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
 	}
 	return AccessTokenInfo{Subject: c.Subject, ClientID: c.ClientID, Scope: c.scope(), GrantID: c.GrantID}, nil
+}
+
+// clientAccess checks an access token that a client got for itself: it has no grant and
+// lives while the client is in order (docs/rotation.md).
+func (s *Server) clientAccess(ctx context.Context, c *parsedClaims) (AccessTokenInfo, error) {
+	client, err := s.Store.Client(ctx, c.ClientID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
+	case err != nil:
+		return AccessTokenInfo{}, err
+	case !client.Active || client.Owner != "" && client.OwnerBlocked:
+		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(errors.New("the client is not in order"))
+	case time.Unix(*c.IssuedAt, 0).Before(client.NotBefore):
+		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(errors.New("revoked"))
+	}
+	return AccessTokenInfo{Subject: c.Subject, ClientID: c.ClientID, Scope: c.scope()}, nil
 }
 
 // verifiedClaims checks the signature, the issuer and the times. There is no
@@ -191,8 +242,8 @@ func (s *Server) verifiedClaims(token Secret) (*parsedClaims, Profile, error) {
 		return nil, Standard, errors.New("another issuer")
 	case c.ExpiresAt == nil || now >= *c.ExpiresAt:
 		return nil, Standard, errors.New("expired")
-	case c.GrantID == "":
-		return nil, Standard, errors.New("no grant")
+	case c.IssuedAt == nil || c.ClientID == "":
+		return nil, Standard, errors.New("not one of ours")
 	}
 	return &c, profile, nil
 }

@@ -24,11 +24,19 @@ type Client struct {
 	Active       bool     // an inactive client authenticates nobody
 	GrantTypes   []string // empty: every grant type, as in OroCommerce
 	RedirectURIs []string
-	Scope        Scope // what it may ask for; nil: no list (see Server)
-	Owner        string
-	OwnerBlocked bool // the owner is gone or may not log in; set by Store.Client
+	Scope        Scope  // what it may ask for; nil: no list (see Server)
+	Owner        string // Subject.ID
+	OwnerBlocked bool   // the owner is gone or may not log in; set by Store.Client
 	Secrets      []ClientSecret
 	SigningAlg   string // JWS algorithm of its access tokens; empty: the server's
+
+	// Storefront tells the two kinds of OroCommerce's clients apart: those of its shop
+	// and those of its back office. Only the former have visitors.
+	Storefront   bool
+	Organization string   // of OroCommerce; empty: none. Nothing depends on it
+	APIs         []string // names of the APIs it is limited to, in every access token's scope; empty: all
+	PlainPKCE    bool     // may use the code_challenge_method `plain`, at OroCommerce's endpoint
+	SkipConsent  bool     // its users are not asked whether they agree
 
 	AccessTokenLifetime  time.Duration  // 0: the server's
 	RefreshTokenLifetime time.Duration  // 0: the server's
@@ -37,8 +45,13 @@ type Client struct {
 	// clients only, whose refresh tokens are bound to their authentication.
 	ReusableRefreshTokens bool
 
-	CreatedAt time.Time
-	UpdatedAt time.Time
+	// NotBefore ends the access tokens that were issued to the client itself before
+	// (client_credentials); the store sets it when the client is deactivated or its
+	// grants are revoked. Zero: never.
+	NotBefore  time.Time
+	LastUsedAt time.Time // when it last got an access token, to the minute; zero: never
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
 }
 
 // ClientSecret is one stored secret of a confidential client. Several are alive

@@ -90,6 +90,34 @@ var (
 	ErrClientUnauthorized    = &Refusal{Reason: "client_unauthorized", Code: "unauthorized_client", Description: "The client may not use this authorization grant type."}
 	ErrRedirectURIUnknown    = &Refusal{Reason: "redirect_uri_unknown", Code: "invalid_client", Description: badClient} // OroCommerce's endpoint only
 
+	// The authorization endpoint (RFC 6749 section 4.1.2.1, RFC 7636 section 4.4.1).
+	ErrClientUnknown           = &Refusal{Reason: "client_unknown", Code: "invalid_client", Description: badClient}
+	ErrResponseTypeUnsupported = &Refusal{Reason: "response_type_unsupported", Code: "unsupported_response_type", Description: "The authorization server does not support this response type."}
+	ErrChallengeMissing        = &Refusal{Reason: "code_challenge_missing", Code: "invalid_request", Description: "A code challenge is required (RFC 7636)."}
+	ErrChallengeMethod         = &Refusal{Reason: "code_challenge_method", Code: "invalid_request", Description: "The code challenge method is not supported; use S256."}
+	ErrChallengeMalformed      = &Refusal{Reason: "code_challenge_malformed", Code: "invalid_request", Description: "The code challenge is malformed (RFC 7636 section 4.2)."}
+	ErrChallengePlain          = &Refusal{Reason: "code_challenge_plain", Code: "invalid_request", Description: "The client may not use the code challenge method plain."}
+	ErrAccessDenied            = &Refusal{Reason: "access_denied", Code: "access_denied", Description: "The resource owner denied the request."}
+
+	// The authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.6).
+	ErrCodeMalformed       = &Refusal{Reason: "code_malformed", Code: "invalid_grant", Description: badGrant}
+	ErrCodeIsRefreshToken  = &Refusal{Reason: "code_is_refresh_token", Code: "invalid_grant", Description: badGrant}
+	ErrCodeUnknown         = &Refusal{Reason: "code_unknown", Code: "invalid_grant", Description: badGrant}
+	ErrCodeUsed            = &Refusal{Reason: "code_used", Code: "invalid_grant", Description: badGrant}
+	ErrCodeExpired         = &Refusal{Reason: "code_expired", Code: "invalid_grant", Description: badGrant}
+	ErrCodeOfAnotherClient = &Refusal{Reason: "code_of_another_client", Code: "invalid_grant", Description: badGrant}
+	ErrRedirectURIMissing  = &Refusal{Reason: "redirect_uri_missing", Code: "invalid_grant", Description: badGrant}
+	ErrRedirectURIDiffers  = &Refusal{Reason: "redirect_uri_differs", Code: "invalid_grant", Description: badGrant}
+	ErrVerifierUnexpected  = &Refusal{Reason: "code_verifier_unexpected", Code: "invalid_grant", Description: badGrant}
+	ErrVerifierMissing     = &Refusal{Reason: "code_verifier_missing", Code: "invalid_grant", Description: badGrant}
+	ErrVerifierMalformed   = &Refusal{Reason: "code_verifier_malformed", Code: "invalid_grant", Description: badGrant}
+	ErrVerifierWrong       = &Refusal{Reason: "code_verifier_wrong", Code: "invalid_grant", Description: badGrant}
+
+	// The pages.
+	ErrSessionMissing = &Refusal{Reason: "session_missing", Code: "access_denied", Description: "Nobody is signed in."}
+	ErrFormForged     = &Refusal{Reason: "form_forged", Code: "access_denied", Description: "The form was not sent by this site, or it is too old."}
+	ErrPasswordWeak   = &Refusal{Reason: "password_weak", Code: "invalid_request", Description: "The password is too weak."}
+
 	// The resource owner's password (RFC 6749 section 4.3).
 	ErrPasswordIncorrect = &Refusal{Reason: "password_incorrect", Code: "invalid_grant", Description: badLogin}
 	ErrSubjectDisabled   = &Refusal{Reason: "subject_disabled", Code: "invalid_grant", Description: badGrant}

@@ -17,8 +17,9 @@ func (GrantID) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
 // GrantStatus is the status of a grant.
 type GrantStatus string
 
-// The two states of a grant. Expiry is not one of them: it follows from the times.
+// The states of a grant. Expiry is not one of them: it follows from the times.
 const (
+	GrantPending GrantStatus = "pending" // agreed to; its authorization code was not redeemed yet
 	GrantActive  GrantStatus = "active"
 	GrantRevoked GrantStatus = "revoked"
 )
@@ -100,8 +101,9 @@ type Policy struct {
 	Reusable             bool // the client's refresh tokens do not rotate
 	PreviousAccessToken  PreviousAccessToken
 	SigningAlg           string
-	Scope                Scope // the client's list
-	AnyScope             bool  // no list, and the endpoint does not ask for one
+	Scope                Scope    // the client's list
+	AnyScope             bool     // no list, and the endpoint does not ask for one
+	APIs                 []string // the client's
 }
 
 // PreviousAccessToken says what a refresh does to the access tokens before it.

@@ -18,7 +18,15 @@ func (s *Server) password(ctx context.Context, r *request) (TokenResponse, error
 	if err != nil {
 		return TokenResponse{}, err
 	}
-	subject, err := s.login(ctx, r)
+	username, err := r.required("username")
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	password, err := r.required("password")
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	subject, err := s.resourceOwner(ctx, r, username, password)
 	if err != nil {
 		return TokenResponse{}, err
 	}
@@ -47,21 +55,21 @@ func loginScope(asked Scope, p Policy, profile Profile) (Scope, error) {
 	return append(Scope{}, p.Scope...), nil
 }
 
-// login finds the subject of a name and a password.
-func (s *Server) login(ctx context.Context, r *request) (Subject, error) {
-	username, err := r.required("username")
-	if err != nil {
-		return Subject{}, err
+// resourceOwner finds who asks for a grant: a user or, for some clients, a visitor.
+func (s *Server) resourceOwner(ctx context.Context, r *request, username, password Secret) (Subject, error) {
+	if s.forVisitor(r, username, password) {
+		return s.Store.Subject(ctx, VisitorID)
 	}
-	password, err := r.required("password")
-	if err != nil {
-		return Subject{}, err
-	}
+	return s.login(ctx, r.Source, username, password)
+}
+
+// login finds the subject of a name and a password, typed at a source.
+func (s *Server) login(ctx context.Context, source string, username, password Secret) (Subject, error) {
 	account, err := s.Directory.Lookup(ctx, string(username))
 	if err != nil {
 		return Subject{}, err
 	}
-	keys := s.loginKeys(r.Source, account, username)
+	keys := s.loginKeys(source, account, username)
 	failures, err := s.throttleLogin(ctx, keys)
 	if err != nil {
 		return Subject{}, err
@@ -104,7 +112,7 @@ func (s *Server) createGrant(ctx context.Context, r *request, subject Subject, s
 	}
 	err = s.Store.CreateGrant(context.WithoutCancel(ctx), NewGrant{
 		Grant: g, ClientVersion: r.client.Version,
-		IdleLifetime: r.policy.RefreshTokenLifetime, AbsoluteLifetime: r.policy.AbsoluteLifetime, MaxGrants: s.Settings.MaxGrants,
+		IdleLifetime: r.policy.RefreshTokenLifetime, AbsoluteLifetime: r.policy.AbsoluteLifetime, MaxGrants: s.maxGrants(&g),
 		Event: Event{
 			Type: EventLogin, Reason: "password", RequestID: r.RequestID,
 			ClientID: g.ClientID, Subject: g.Subject, GrantID: g.PublicID, Source: r.Source,
@@ -122,34 +130,55 @@ func (s *Server) createGrant(ctx context.Context, r *request, subject Subject, s
 
 // newGrant makes the row of a grant; the store adds the times.
 func (s *Server) newGrant(r *request, subject Subject, scope Scope) (Grant, RefreshSecret, error) {
-	var random struct {
-		id     GrantID
-		secret RefreshSecret
-	}
-	for _, b := range [][]byte{random.id[:], random.secret[:]} {
-		if _, err := io.ReadFull(s.Rand, b); err != nil {
-			return Grant{}, RefreshSecret{}, fmt.Errorf("read randomness: %w", err)
-		}
-	}
-	publicID, err := s.randomHex(10) // unique, as the store makes sure, and no secret
+	random, err := s.randomGrant()
 	if err != nil {
 		return Grant{}, RefreshSecret{}, err
 	}
 	keys := s.Keys()
 	hash, _ := keys.hash(keys.Active(), random.id, 0, random.secret)
-	return Grant{
-		ID: random.id, PublicID: publicID, Version: 1,
+	g := Grant{
+		ID: random.id, PublicID: random.publicID, Version: 1,
 		ClientID: r.client.ID, Subject: subject.ID, SubjectEpoch: subject.Epoch, Scope: scope,
 		AuthTime: r.now, AMR: []string{"pwd"}, Status: GrantActive,
 		CurrentHash: hash, KeyID: keys.Active(),
-	}, random.secret, nil
+	}
+	if subject.ID == VisitorID {
+		g.AMR = nil // nobody was authenticated
+	}
+	return g, random.secret, nil
+}
+
+// randomGrant is what is random of a grant.
+type randomGrant struct {
+	id       GrantID
+	secret   RefreshSecret
+	publicID string // unique, as the store makes sure, and no secret
+}
+
+func (s *Server) randomGrant() (r randomGrant, err error) {
+	for _, b := range [][]byte{r.id[:], r.secret[:]} {
+		if _, err := io.ReadFull(s.Rand, b); err != nil {
+			return r, fmt.Errorf("read randomness: %w", err)
+		}
+	}
+	r.publicID, err = s.randomHex(10)
+	return r, err
+}
+
+// maxGrants is how many grants the subject of a grant may have at its client. All
+// visitors are one subject, so for them there is no limit.
+func (s *Server) maxGrants(g *Grant) int {
+	if g.Subject == VisitorID {
+		return 0
+	}
+	return s.Settings.MaxGrants
 }
 
 // wasCreated looks whether a grant is there whose creation has an unknown outcome. What
 // can be read need not be durable yet: so the look is a confirmed one.
 func (s *Server) wasCreated(ctx context.Context, g *Grant, unknown error) error {
 	v, err := s.Store.ConfirmGrant(context.WithoutCancel(ctx), g.ID)
-	if err != nil || v.Grant.CurrentHash != g.CurrentHash || v.Grant.Status != GrantActive {
+	if err != nil || v.Grant.CurrentHash != g.CurrentHash || v.Grant.Status != g.Status {
 		return errors.Join(unknown, err)
 	}
 	return nil
@@ -161,12 +190,12 @@ func (s *Server) afterConflict(ctx context.Context, r *request, was Subject) (Su
 	if err := s.authenticateClient(ctx, r, GrantTypePassword); err != nil {
 		return Subject{}, err
 	}
-	account, err := s.Directory.Lookup(ctx, was.Username)
+	subject, err := s.Store.Subject(ctx, was.ID)
 	switch {
+	case errors.Is(err, ErrNotFound) || err == nil && subject.Epoch != was.Epoch:
+		return Subject{}, ErrPasswordIncorrect.Because(errors.New("the account changed meanwhile"))
 	case err != nil:
 		return Subject{}, err
-	case !account.Known || account.ID != was.ID || account.Epoch != was.Epoch:
-		return Subject{}, ErrPasswordIncorrect.Because(errors.New("the account changed meanwhile"))
 	}
-	return account.Subject, account.Subject.Blocked()
+	return subject, subject.Blocked()
 }

@@ -119,7 +119,7 @@ func (s *Server) look(ctx context.Context, f *refresh, read func(context.Context
 		*looks = Looks{Seen: true, At: v.Now, Generation: v.Grant.Generation, Unknown: looks.Unknown}
 	}
 	if v.Grant.ClientID == f.client.ID && v.ClientVersion != f.client.Version {
-		return &v, s.authenticateAgain(ctx, f.request, v.ClientVersion)
+		return &v, s.authenticateAgain(ctx, f.request, GrantTypeRefreshToken, v.ClientVersion)
 	}
 	return &v, nil
 }
@@ -135,9 +135,9 @@ func (s *Server) confirm(ctx context.Context, id GrantID) (GrantView, error) {
 }
 
 // authenticateAgain returns ErrConflict if the client changed once more.
-func (s *Server) authenticateAgain(ctx context.Context, r *request, version int64) error {
+func (s *Server) authenticateAgain(ctx context.Context, r *request, grantType string, version int64) error {
 	s.clients.Delete(r.client.ID)
-	if err := s.authenticateClient(ctx, r, GrantTypeRefreshToken); err != nil {
+	if err := s.authenticateClient(ctx, r, grantType); err != nil {
 		return err
 	}
 	if r.client.Version != version {
@@ -251,7 +251,7 @@ func (s *Server) refuseRefresh(ctx context.Context, f *refresh, v *GrantView, d 
 	switch {
 	case d.Action == ActionRevoke:
 		e.Type = EventRevocation
-		if err := s.revokeSurely(ctx, f, refusal.Reason, e); err != nil {
+		if err := s.revokeSurely(ctx, f.request, f.presentation.Token.GrantID, refusal.Reason, e); err != nil {
 			return faultOnly("revoke grant", err)
 		}
 	case d.recorded():
@@ -263,10 +263,10 @@ func (s *Server) refuseRefresh(ctx context.Context, f *refresh, v *GrantView, d 
 }
 
 // revokeSurely revokes until it is known to have happened.
-func (s *Server) revokeSurely(ctx context.Context, f *refresh, reason string, e Event) (err error) {
+func (s *Server) revokeSurely(ctx context.Context, r *request, id GrantID, reason string, e Event) (err error) {
 	for range maxAttempts {
-		err = s.Store.RevokeGrant(ctx, f.presentation.Token.GrantID, reason, e)
-		if !errors.Is(err, ErrOutcomeUnknown) || s.tooLate(f.request) {
+		err = s.Store.RevokeGrant(ctx, id, reason, e)
+		if !errors.Is(err, ErrOutcomeUnknown) || s.tooLate(r) {
 			return err
 		}
 	}
@@ -283,7 +283,7 @@ func (s *Server) tooLate(r *request) bool { return s.Now().Sub(r.now) > attemptT
 // respond puts the answer together.
 func (r *request) respond(outcome string, g *Grant, access, refresh Secret, scope Scope) TokenResponse {
 	return TokenResponse{
-		AccessToken: access, RefreshToken: refresh, ExpiresIn: r.policy.AccessTokenLifetime, Scope: scope,
+		AccessToken: access, RefreshToken: refresh, ExpiresIn: r.policy.AccessTokenLifetime, Scope: r.policy.withAPIs(scope),
 		Outcome: outcome, GrantID: g.PublicID,
 	}
 }

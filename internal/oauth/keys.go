@@ -33,8 +33,8 @@ type Keys struct {
 // masterKey holds what HKDF-SHA-256 (RFC 5869) derives from one master key, one
 // key for each use.
 type masterKey struct {
-	tag, hash, next, secret, guess, check *macKey
-	seal                                  cipher.AEAD
+	tag, hash, next, secret, guess, check, form *macKey
+	seal                                        cipher.AEAD
 }
 
 // macKey is a key of HMAC-SHA-256. It keeps what it has begun to compute, which is
@@ -126,6 +126,7 @@ func deriveMasterKey(raw []byte) (*masterKey, error) {
 	m := &masterKey{
 		tag: deriveMAC("refresh tag"), hash: deriveMAC("refresh hash"), next: deriveMAC("refresh next"),
 		secret: deriveMAC("client secret"), guess: deriveMAC("guess"), check: deriveMAC("check"),
+		form: deriveMAC("form"),
 	}
 	sealing := derive("seal")
 	if failed != nil {

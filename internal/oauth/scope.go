@@ -72,6 +72,14 @@ func (s Scope) within(list Scope) Scope {
 	return kept
 }
 
+// without returns the tokens of s that are not in the list.
+func (s Scope) without(list []string) Scope {
+	if len(list) == 0 {
+		return s
+	}
+	return slices.DeleteFunc(slices.Clone(s), func(t string) bool { return slices.Contains(list, t) })
+}
+
 // accessScope returns the scope of an access token made by a refresh. Asking for
 // less narrows this access token and never the grant (RFC 6749 section 6). The
 // client's list may have been shortened since the grant was made: what was not
@@ -85,14 +93,25 @@ func accessScope(asked, granted Scope, p Policy) (Scope, error) {
 		}
 		return granted.within(p.Scope), nil
 	}
+	asked = asked.without(p.APIs) // they are in every access token
 	if t, found := asked.outside(granted); found {
 		return nil, ErrScopeInvalid.About(t)
 	}
 	return requestedScope(asked, p)
 }
 
+// withAPIs adds the APIs that a client is limited to: what an API checks, whatever was
+// asked for.
+func (p *Policy) withAPIs(s Scope) Scope {
+	if len(p.APIs) == 0 {
+		return s
+	}
+	return dedupe(slices.Concat(s, p.APIs))
+}
+
 // requestedScope checks a scope that was asked for by name against the client's list.
 func requestedScope(asked Scope, p Policy) (Scope, error) {
+	asked = asked.without(p.APIs)
 	if p.AnyScope {
 		return asked, nil
 	}

@@ -16,6 +16,7 @@ import (
 type Server struct {
 	Store     Store
 	Directory Directory
+	Passwords PasswordSetter // nil: users cannot change theirs here
 	Signer    Signer
 	Secrets   SecretVerifier
 	Keys      func() *Keys     // the master keys of the moment
@@ -27,6 +28,7 @@ type Server struct {
 	ReloadKeys func(ctx context.Context) error
 
 	clients sync.Map // ID -> *Client, for refreshes: the swap compares the version
+	used    sync.Map // ID -> time.Time of clients that got a token, until it is saved
 	secrets secretThrottle
 }
 
@@ -61,6 +63,12 @@ type Settings struct {
 	SigningAlg           string
 	MaxGrants            int
 	Lockout              int // 0: off
+	// CodeLifetime is how long an authorization code may be redeemed; nil: 60 s, and
+	// 600 s for one made at OroCommerce's endpoint.
+	CodeLifetime    *time.Duration
+	SessionLifetime time.Duration // of a browser's session
+	KeepGrants      bool          // a user's grants survive a new password, as in OroCommerce
+	Visitors        bool          // storefront clients may get tokens for visitors who have no account
 }
 
 // The retry windows, unless set: a confidential client authenticates, so that its
@@ -131,8 +139,10 @@ type request struct {
 
 // grantTypes is the one list of what the token endpoint can do.
 var grantTypes = map[string]func(*Server, context.Context, *request) (TokenResponse, error){
-	GrantTypePassword:     (*Server).password,
-	GrantTypeRefreshToken: (*Server).refreshToken,
+	GrantTypeAuthorizationCode: (*Server).authorizationCode,
+	GrantTypeClientCredentials: (*Server).clientCredentials,
+	GrantTypePassword:          (*Server).password,
+	GrantTypeRefreshToken:      (*Server).refreshToken,
 }
 
 // GrantTypes lists the grant types of the token endpoint, for the metadata.
@@ -147,6 +157,7 @@ func (s *Server) Token(ctx context.Context, t TokenRequest) (TokenResponse, erro
 		return TokenResponse{ClientID: r.clientID(), GrantID: r.grantID}, err
 	}
 	response.ClientID = r.client.ID
+	s.used.Store(r.client.ID, r.now)
 	return response, nil
 }
 
@@ -226,6 +237,7 @@ func (s *Server) policy(c *Client, p Profile) Policy {
 		SigningAlg:           set.SigningAlg,
 		Scope:                c.Scope,
 		AnyScope:             c.Scope == nil && p == OroCommerce,
+		APIs:                 c.APIs,
 	}
 	if c.Public {
 		policy.RetryWindow = DefaultRetryWindowPublic
@@ -245,6 +257,26 @@ func (s *Server) policy(c *Client, p Profile) Policy {
 		policy.SigningAlg = c.SigningAlg
 	}
 	return policy
+}
+
+// SaveClientUse writes when clients last got a token, for those that did since it was
+// last called. What cannot be written is tried again with the next call.
+func (s *Server) SaveClientUse(ctx context.Context) error {
+	used := map[string]time.Time{}
+	s.used.Range(func(id, at any) bool {
+		used[id.(string)] = at.(time.Time)
+		return true
+	})
+	if len(used) == 0 {
+		return nil
+	}
+	if err := s.Store.SaveClientUse(ctx, used); err != nil {
+		return err
+	}
+	for id, at := range used {
+		s.used.CompareAndDelete(id, at)
+	}
+	return nil
 }
 
 // randomHex returns n random bytes in lower-case hex.

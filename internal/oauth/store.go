@@ -18,12 +18,22 @@ type Store interface {
 	// Client reads a client with its live secrets, or ErrNotFound.
 	Client(ctx context.Context, id string) (Client, error)
 
-	// CreateGrant inserts a grant and records the event with it, if the subject
+	// Subject reads a subject by its ID, or ErrNotFound.
+	Subject(ctx context.Context, id string) (Subject, error)
+
+	// CreateGrant inserts a grant, active or pending, and records the event with it (a
+	// pending one's is not yet recorded), if the subject
 	// exists with n.Grant.SubjectEpoch, enabled and active, and the client exists
 	// with n.ClientVersion; else ErrConflict. The store sets the grant's times
 	// from its clock. Beyond n.MaxGrants active grants of this subject and client
 	// it revokes the one idle longest, with reason "superseded", in the same step.
 	CreateGrant(ctx context.Context, n NewGrant) error
+
+	// RedeemGrant makes the pending grant with n.Grant.ID, n.Grant.Version and the hash
+	// given an active one of generation 0: it replaces hash, key and scope, sets all
+	// times but AuthTime anew and does the rest of CreateGrant, under the same
+	// conditions; else ErrConflict. The new version is n.Grant.Version + 1.
+	RedeemGrant(ctx context.Context, n NewGrant, pendingHash [32]byte) error
 
 	// Grant reads a grant with its subject, its client's version and the store's
 	// clock, in one step; or ErrNotFound.
@@ -49,10 +59,38 @@ type Store interface {
 	// that many at once do not conflict.
 	RetryGrant(ctx context.Context, g *Grant, clientVersion int64, budget int) error
 
-	// RevokeGrant sets the status to revoked where it is active, whatever the
+	// RevokeGrant sets the status to revoked where it is active or pending, whatever the
 	// generation or version, and records the event with it. It cannot conflict; a
 	// grant that is revoked already, or gone, stays as it is.
 	RevokeGrant(ctx context.Context, id GrantID, reason string, e Event) error
+
+	// GrantsOf lists the grants of a subject that are active or revoked lately, newest
+	// first, as Grant shows them.
+	GrantsOf(ctx context.Context, subject string) ([]GrantView, error)
+
+	// CreateSession inserts a session and records the event with it, if the subject
+	// exists with SubjectEpoch, enabled and active; else ErrConflict. The store sets
+	// CreatedAt and, lifetime later, ExpiresAt from its clock.
+	CreateSession(ctx context.Context, n Session, lifetime time.Duration, e Event) error
+
+	// Session reads a session with its subject, as long as it lives: until it expires,
+	// its subject's epoch changes or the subject is blocked; else ErrNotFound.
+	Session(ctx context.Context, key SessionKey) (SessionView, error)
+
+	// SessionsOf lists the living sessions of a subject, newest first.
+	SessionsOf(ctx context.Context, subject string) ([]Session, error)
+
+	// EndSession deletes a session of the subject and records the event with it. A
+	// session that is gone already stays so.
+	EndSession(ctx context.Context, key SessionKey, subject string, e Event) error
+
+	// SignOut raises the subject's epoch, deletes its sessions and revokes its grants
+	// with reason "signed_out", in one step. ErrNotFound if there is no such subject.
+	SignOut(ctx context.Context, subject string, e Event) error
+
+	// SaveClientUse notes when clients last got a token; a later time stays. It is no
+	// change of a client: its version stays.
+	SaveClientUse(ctx context.Context, used map[string]time.Time) error
 
 	// RecordRefusal records the refusal of an authentic token. Refusals of the
 	// same grant for the same reason share one event and raise its Count; without a

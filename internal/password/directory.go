@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/counterfoil/counterfoil/internal/oauth"
@@ -23,6 +24,9 @@ import (
 // has just started has seen nobody yet, and where users of several formats are
 // mixed, a name's decoy changes now and then, as no user's hash does.
 type Directory struct {
+	// FoldEmail lets users log in with their e-mail address in any case.
+	FoldEmail bool
+
 	users  Users
 	hasher *Hasher
 	decoys decoys
@@ -44,6 +48,9 @@ func NewDirectory(users Users, h *Hasher) (*Directory, error) {
 // its username.
 func (d *Directory) Lookup(ctx context.Context, login string) (oauth.Account, error) {
 	user, err := d.users.UserByLogin(ctx, login)
+	if errors.Is(err, oauth.ErrNotFound) && d.FoldEmail && strings.Contains(login, "@") {
+		user, err = d.users.UserByEmail(ctx, login)
+	}
 	if errors.Is(err, oauth.ErrNotFound) {
 		return oauth.Account{User: oauth.User{Subject: oauth.Subject{Username: login}}}, nil
 	}
@@ -51,6 +58,21 @@ func (d *Directory) Lookup(ctx context.Context, login string) (oauth.Account, er
 		return oauth.Account{}, err
 	}
 	return oauth.Account{User: user, Known: true}, nil
+}
+
+// ChoosePassword implements oauth.PasswordSetter.
+func (d *Directory) ChoosePassword(ctx context.Context, a oauth.Account, password oauth.Secret, endGrants bool, e oauth.Event) error {
+	if why := Weakness(password, a.Username, a.Email); why != "" {
+		return oauth.ErrPasswordWeak.Because(errors.New(why))
+	}
+	if len(password) > maxLength {
+		return oauth.ErrPasswordWeak.Because(errors.New("It is too long."))
+	}
+	hash, err := d.hasher.Hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return d.users.SetPassword(ctx, a.ID, hash, endGrants, e)
 }
 
 // Verify implements oauth.Directory. A user without a hash has no password and is

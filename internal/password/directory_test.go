@@ -41,6 +41,31 @@ func (m *memory) UserByLogin(_ context.Context, login string) (oauth.User, error
 	return oauth.User{}, oauth.ErrNotFound
 }
 
+func (m *memory) UserByEmail(_ context.Context, email string) (oauth.User, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, u := range m.users {
+		if strings.EqualFold(u.Email, email) {
+			return u, m.fault
+		}
+	}
+	return oauth.User{}, oauth.ErrNotFound
+}
+
+func (m *memory) SetPassword(_ context.Context, userID, hash string, endGrants bool, _ oauth.Event) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u, ok := m.users[userID]
+	if !ok {
+		return oauth.ErrNotFound
+	}
+	if u.PasswordHash = hash; endGrants {
+		u.Epoch++
+	}
+	m.users[userID] = u
+	return m.fault
+}
+
 func (m *memory) ReplacePasswordHash(ctx context.Context, userID, old, hash string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

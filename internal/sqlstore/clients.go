@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/admin"
@@ -14,6 +16,7 @@ import (
 const selectClient = `
 SELECT c.id, c.name, c.version, c.public, c.active, c.grant_types, c.redirect_uris, c.scope, c.owner, c.secrets, c.signing_alg,
        c.access_token_lifetime, c.refresh_token_lifetime, c.retry_window, c.reusable, c.created_at, c.updated_at,
+       c.storefront, c.organization, c.apis, c.plain_pkce, c.skip_consent, c.not_before, c.last_used_at,
        c.owner <> '' AND NOT EXISTS (SELECT 1 FROM users u WHERE u.id = c.owner AND u.enabled = 1 AND u.state = 'active' AND u.deleted_at = 0)
   FROM clients c
  WHERE c.deleted_at = 0`
@@ -66,11 +69,13 @@ func scanClient(row scanner) (oauth.Client, error) {
 	var (
 		c                                oauth.Client
 		grantTypes, redirectURIs, hashes string
+		apis                             string
 		scope                            sql.NullString
 		retryWindow                      sql.NullInt64
 	)
 	err := row.Scan(&c.ID, &c.Name, &c.Version, truth{&c.Public}, truth{&c.Active}, &grantTypes, &redirectURIs, &scope, &c.Owner, &hashes, &c.SigningAlg,
-		&c.AccessTokenLifetime, &c.RefreshTokenLifetime, &retryWindow, truth{&c.ReusableRefreshTokens}, micro{&c.CreatedAt}, micro{&c.UpdatedAt}, truth{&c.OwnerBlocked})
+		&c.AccessTokenLifetime, &c.RefreshTokenLifetime, &retryWindow, truth{&c.ReusableRefreshTokens}, micro{&c.CreatedAt}, micro{&c.UpdatedAt},
+		truth{&c.Storefront}, &c.Organization, &apis, truth{&c.PlainPKCE}, truth{&c.SkipConsent}, micro{&c.NotBefore}, micro{&c.LastUsedAt}, truth{&c.OwnerBlocked})
 	if err != nil {
 		return c, err
 	}
@@ -87,6 +92,9 @@ func scanClient(row scanner) (oauth.Client, error) {
 		return c, err
 	}
 	if c.RedirectURIs, err = fromList(redirectURIs); err != nil {
+		return c, err
+	}
+	if c.APIs, err = fromList(apis); err != nil {
 		return c, err
 	}
 	c.Secrets, err = fromSecrets(hashes)
@@ -127,6 +135,7 @@ func clientColumns(c *oauth.Client) []any {
 	return []any{
 		c.Name, flag(c.Public), flag(c.Active), toList(c.GrantTypes), toList(c.RedirectURIs), scope, c.Owner, toSecrets(c.Secrets), c.SigningAlg,
 		int64(c.AccessTokenLifetime), int64(c.RefreshTokenLifetime), retryWindow, flag(c.ReusableRefreshTokens),
+		flag(c.Storefront), c.Organization, toList(c.APIs), flag(c.PlainPKCE), flag(c.SkipConsent),
 	}
 }
 
@@ -135,11 +144,13 @@ func (s *Store) CreateClient(_ context.Context, c oauth.Client, e oauth.Event) e
 	return s.write("create client", func(tx *transaction) error {
 		err := tx.execOne(oauth.ErrExists, `
 INSERT INTO clients (id, name, version, public, active, grant_types, redirect_uris, scope, owner, secrets, signing_alg,
-       access_token_lifetime, refresh_token_lifetime, retry_window, reusable, created_at, updated_at, deleted_at)
-VALUES ($1, $3, 1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $2, $2, 0)
+       access_token_lifetime, refresh_token_lifetime, retry_window, reusable,
+       storefront, organization, apis, plain_pkce, skip_consent, not_before, last_used_at, created_at, updated_at, deleted_at)
+VALUES ($1, $3, 1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 0, 0, $2, $2, 0)
 ON CONFLICT (id) DO UPDATE SET name = $3, version = clients.version + 1, public = $4, active = $5, grant_types = $6, redirect_uris = $7,
        scope = $8, owner = $9, secrets = $10, signing_alg = $11, access_token_lifetime = $12, refresh_token_lifetime = $13,
-       retry_window = $14, reusable = $15, created_at = $2, updated_at = $2, deleted_at = 0
+       retry_window = $14, reusable = $15, storefront = $16, organization = $17, apis = $18, plain_pkce = $19, skip_consent = $20,
+       not_before = 0, last_used_at = 0, created_at = $2, updated_at = $2, deleted_at = 0
  WHERE clients.deleted_at <> 0`,
 			append([]any{c.ID, toMicro(tx.now)}, clientColumns(&c)...)...)
 		if err != nil {
@@ -156,9 +167,10 @@ func (s *Store) UpdateClient(_ context.Context, c oauth.Client, e oauth.Event) e
 			return err
 		}
 		err := tx.execOne(oauth.ErrConflict, `
-UPDATE clients SET version = version + 1, updated_at = $3, name = $4, public = $5, active = $6, grant_types = $7, redirect_uris = $8,
+UPDATE clients SET version = version + 1, updated_at = $3, not_before = CASE WHEN active = 1 AND $6 = 0 THEN $3 ELSE not_before END,
+       name = $4, public = $5, active = $6, grant_types = $7, redirect_uris = $8,
        scope = $9, owner = $10, secrets = $11, signing_alg = $12, access_token_lifetime = $13, refresh_token_lifetime = $14,
-       retry_window = $15, reusable = $16
+       retry_window = $15, reusable = $16, storefront = $17, organization = $18, apis = $19, plain_pkce = $20, skip_consent = $21
  WHERE id = $1 AND version = $2 AND deleted_at = 0`,
 			append([]any{c.ID, c.Version, toMicro(tx.now)}, clientColumns(&c)...)...)
 		if err != nil {
@@ -181,6 +193,19 @@ UPDATE clients SET version = version + 1, deleted_at = $1, updated_at = $1, acti
 			return err
 		}
 		return tx.insertEvent(e)
+	})
+}
+
+// SaveClientUse implements oauth.Store.
+func (s *Store) SaveClientUse(_ context.Context, used map[string]time.Time) error {
+	return s.write("save client use", func(tx *transaction) error {
+		for _, id := range slices.Sorted(maps.Keys(used)) { // two nodes must not deadlock
+			_, err := tx.exec("UPDATE clients SET last_used_at = $1 WHERE id = $2 AND last_used_at < $1 AND deleted_at = 0", toMicro(used[id]), id)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

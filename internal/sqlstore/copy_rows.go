@@ -24,8 +24,10 @@ var tables = []table{
 	{name: "signing_revision", columns: "id, revision", written: " WHERE revision <> 0"},
 	{name: "signing_keys", columns: "id, position, alg, master_key_id, sealed, published_at, active_at, retired_at, expires_at"},
 	{name: "clients", columns: "id, name, version, public, active, grant_types, redirect_uris, scope, owner, secrets, signing_alg, " +
-		"access_token_lifetime, refresh_token_lifetime, retry_window, reusable, created_at, updated_at, deleted_at"},
-	{name: "users", columns: "id, username, email, epoch, enabled, state, password_hash, created_at, updated_at, deleted_at"},
+		"access_token_lifetime, refresh_token_lifetime, retry_window, reusable, created_at, updated_at, deleted_at, " +
+		"storefront, organization, apis, plain_pkce, skip_consent, not_before, last_used_at"},
+	{name: "users", columns: "id, username, email, epoch, enabled, state, password_hash, created_at, updated_at, deleted_at, email_lower", written: " WHERE id <> 'visitor' OR epoch <> 1"},
+	{name: "sessions", columns: "key, subject, subject_epoch, browser, created_at, expires_at"},
 	{name: "event_failures", columns: "key, kind, count, last_at"},
 	{name: "event_refusals", columns: "id, at, type, reason, request_id, client_id, subject, grant_id, source, detail"},
 	{name: "events", columns: "id, at, last_at, count, type, reason, request_id, last_request_id, client_id, subject, grant_id, source, detail, shared"},

@@ -35,8 +35,14 @@ const insertGrant = `
 INSERT INTO grants (id, public_id, version, client_id, subject, subject_epoch, scope, resource, auth_time, amr, acr, cnf,
        status, revoked_at, revoked_reason, generation, current_hash, previous_hash, successor_salt, key_id,
        rotated_at, retries, idle_expires_at, absolute_expires_at, created_at, last_used_at)
-SELECT $5, $6, $7, $3, $1, $2, $8, $9, $10, $11, $12, $13, 'active', 0, '', $14, $15, $16, $17, $18, $19, 0, $20, $21, $19, $19
+SELECT $5, $6, $7, $3, $1, $2, $8, $9, $10, $11, $12, $13, $22, 0, '', $14, $15, $16, $17, $18, $19, 0, $20, $21, $19, $19
  WHERE 1 = 1` + liveParties
+
+// redeemGrant makes a pending grant an active one, of which nothing stays but who it is.
+const redeemGrant = `
+UPDATE grants SET status = 'active', version = version + 1, scope = $8, current_hash = $9, key_id = $10,
+       rotated_at = $11, idle_expires_at = $12, absolute_expires_at = $13, created_at = $11, last_used_at = $11
+ WHERE id = $5 AND version = $6 AND current_hash = $7 AND status = 'pending' AND subject = $1 AND subject_epoch = $2 AND client_id = $3` + liveParties
 
 const retryGrant = `
 UPDATE grants SET retries = retries + 1
@@ -44,7 +50,7 @@ UPDATE grants SET retries = retries + 1
 
 const revokeGrant = `
 UPDATE grants SET status = 'revoked', version = version + 1, revoked_at = $1, revoked_reason = $2
- WHERE id = $3 AND status = 'active'`
+ WHERE id = $3 AND status <> 'revoked'`
 
 // touchGrant changes nothing. Its commit waits for a standby like any other: then what
 // was found in the row, such as a revocation that another server made and never saw
@@ -128,7 +134,7 @@ func (r *grantRow) scan(row scanner) (oauth.GrantView, error) {
 	}
 	v := r.view
 	g := &v.Grant
-	if v.SubjectExists = r.username.Valid; v.SubjectExists {
+	if v.SubjectExists = r.state.Valid; v.SubjectExists {
 		v.Subject.ID, v.Subject.Username = g.Subject, r.username.String
 		v.Subject.Enabled, v.Subject.State = r.subjectEnabled != 0, oauth.SubjectState(r.state.String)
 	}
@@ -146,29 +152,57 @@ func (r *grantRow) scan(row scanner) (oauth.GrantView, error) {
 // CreateGrant implements oauth.Store.
 func (s *Store) CreateGrant(_ context.Context, n oauth.NewGrant) error {
 	return s.write("create grant", func(tx *transaction) error {
-		now, g := tx.now, &n.Grant
+		g := &n.Grant
 		if err := tx.lockParties(g.Subject, g.ClientID); err != nil {
 			return err
 		}
-		var absolute time.Time
-		if n.AbsoluteLifetime > 0 {
-			absolute = now.Add(n.AbsoluteLifetime)
-		}
-		idle := now.Add(n.IdleLifetime)
-		if !absolute.IsZero() && absolute.Before(idle) {
-			idle = absolute
-		}
+		idle, absolute := ends(&n, tx.now)
 		err := tx.execOne(oauth.ErrConflict, insertGrant, g.Subject, g.SubjectEpoch, g.ClientID, n.ClientVersion,
 			g.ID[:], g.PublicID, g.Version, toList(g.Scope), toList(g.Resource), toMicro(g.AuthTime), toList(g.AMR), g.ACR, g.Confirmation,
 			g.Generation, g.CurrentHash[:], orNull(g.PreviousHash), orNull(g.SuccessorSalt), g.KeyID,
-			toMicro(now), toMicro(idle), toMicro(absolute))
+			toMicro(tx.now), toMicro(idle), toMicro(absolute), string(g.Status))
+		if err != nil || g.Status == oauth.GrantPending {
+			return err
+		}
+		return tx.begun(&n)
+	})
+}
+
+// ends returns when a grant ends whose life begins now.
+func ends(n *oauth.NewGrant, now time.Time) (idle, absolute time.Time) {
+	idle = now.Add(n.IdleLifetime)
+	if n.AbsoluteLifetime <= 0 {
+		return idle, absolute
+	}
+	absolute = now.Add(n.AbsoluteLifetime)
+	if absolute.Before(idle) {
+		idle = absolute
+	}
+	return idle, absolute
+}
+
+// begun does what comes after a grant's life has begun.
+func (t *transaction) begun(n *oauth.NewGrant) error {
+	if err := t.supersede(&n.Grant, n.MaxGrants); err != nil {
+		return err
+	}
+	return t.insertEvent(n.Event)
+}
+
+// RedeemGrant implements oauth.Store.
+func (s *Store) RedeemGrant(_ context.Context, n oauth.NewGrant, pendingHash [32]byte) error {
+	return s.write("redeem grant", func(tx *transaction) error {
+		g := &n.Grant
+		if err := tx.lockParties(g.Subject, g.ClientID); err != nil {
+			return err
+		}
+		idle, absolute := ends(&n, tx.now)
+		err := tx.execOne(oauth.ErrConflict, redeemGrant, g.Subject, g.SubjectEpoch, g.ClientID, n.ClientVersion,
+			g.ID[:], g.Version, pendingHash[:], toList(g.Scope), g.CurrentHash[:], g.KeyID, toMicro(tx.now), toMicro(idle), toMicro(absolute))
 		if err != nil {
 			return err
 		}
-		if err := tx.supersede(g, n.MaxGrants); err != nil {
-			return err
-		}
-		return tx.insertEvent(n.Event)
+		return tx.begun(&n)
 	})
 }
 
@@ -252,6 +286,11 @@ func (s *Store) Grants(ctx context.Context, f admin.GrantFilter) ([]oauth.GrantV
 	return list, nil
 }
 
+// GrantsOf implements oauth.Store.
+func (s *Store) GrantsOf(ctx context.Context, subject string) ([]oauth.GrantView, error) {
+	return s.Grants(ctx, admin.GrantFilter{Subject: subject})
+}
+
 // RevokeGrants implements admin.Store.
 func (s *Store) RevokeGrants(_ context.Context, f admin.GrantFilter, reason string, e oauth.Event) (int, error) {
 	if f.PublicID == "" && f.Subject == "" && f.ClientID == "" {
@@ -306,7 +345,7 @@ func (t *transaction) mustExist(f admin.GrantFilter) error {
 func (t *transaction) revokeAll(f admin.GrantFilter, reason string) (int64, error) {
 	return t.exec(`
 UPDATE grants SET status = 'revoked', version = version + 1, revoked_at = $1, revoked_reason = $2
- WHERE status = 'active' AND ($3 = '' OR public_id = $3) AND ($4 = '' OR subject = $4) AND ($5 = '' OR client_id = $5)`,
+ WHERE status <> 'revoked' AND ($3 = '' OR public_id = $3) AND ($4 = '' OR subject = $4) AND ($5 = '' OR client_id = $5)`,
 		toMicro(t.now), reason, f.PublicID, f.Subject, f.ClientID)
 }
 
@@ -320,7 +359,7 @@ func (t *transaction) shutOut(f admin.GrantFilter) error {
 	case f.Subject != "":
 		return t.execOne(oauth.ErrNotFound, "UPDATE users SET epoch = epoch + 1, updated_at = $1 WHERE id = $2", toMicro(t.now), f.Subject)
 	}
-	return t.execOne(oauth.ErrNotFound, "UPDATE clients SET version = version + 1, updated_at = $1 WHERE id = $2", toMicro(t.now), f.ClientID)
+	return t.execOne(oauth.ErrNotFound, "UPDATE clients SET version = version + 1, updated_at = $1, not_before = $1 WHERE id = $2", toMicro(t.now), f.ClientID)
 }
 
 // Cleanup implements admin.Store.
@@ -337,6 +376,7 @@ func (s *Store) Cleanup(ctx context.Context, c admin.Cleanup) (admin.Removed, er
 		{&removed.Events, s.cleanEvents},
 		{&removed.Failures, s.cleanFailures},
 		{&removed.Secrets, s.cleanSecrets},
+		{&removed.Sessions, s.cleanSessions},
 	} {
 		n, err := part.run(ctx, c)
 		*part.into = n

@@ -105,7 +105,7 @@ func (s *Store) MasterKeyUse(ctx context.Context) (map[uint16]int, error) {
 	use := map[uint16]int{}
 	err = s.each(ctx, `
 SELECT key_id, count(*) FROM grants
- WHERE status = 'active' AND idle_expires_at > $1 AND (absolute_expires_at = 0 OR absolute_expires_at > $1)
+ WHERE status <> 'revoked' AND idle_expires_at > $1 AND (absolute_expires_at = 0 OR absolute_expires_at > $1)
  GROUP BY key_id
 UNION ALL
 SELECT master_key_id, count(*) FROM signing_keys GROUP BY master_key_id`, func(row scanner) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 
 	"github.com/counterfoil/counterfoil/internal/admin"
 	"github.com/counterfoil/counterfoil/internal/oauth"
@@ -11,7 +12,7 @@ import (
 
 const selectUser = `
 SELECT id, username, COALESCE(email, ''), epoch, enabled, state, password_hash, created_at, updated_at
-  FROM users WHERE deleted_at = 0`
+  FROM users WHERE deleted_at = 0 AND username IS NOT NULL`
 
 func scanUser(row scanner) (oauth.User, error) {
 	var u oauth.User
@@ -45,6 +46,35 @@ func (s *Store) UserByLogin(ctx context.Context, login string) (oauth.User, erro
 	return u, err
 }
 
+// UserByEmail implements password.Users.
+func (s *Store) UserByEmail(ctx context.Context, email string) (oauth.User, error) {
+	var found []oauth.User
+	err := s.each(ctx, selectUser+" AND email_lower = $1 LIMIT 2", func(row scanner) error {
+		u, err := scanUser(row)
+		found = append(found, u)
+		return err
+	}, strings.ToLower(email))
+	if err == nil && len(found) != 1 {
+		err = oauth.ErrNotFound
+	}
+	if err != nil {
+		return oauth.User{}, wrap("read user", err)
+	}
+	return found[0], nil
+}
+
+// Subject implements oauth.Store.
+func (s *Store) Subject(ctx context.Context, id string) (oauth.Subject, error) {
+	var u oauth.Subject
+	err := s.row(ctx, "SELECT id, COALESCE(username, ''), epoch, enabled, state FROM users WHERE id = $1 AND deleted_at = 0", func(row scanner) error {
+		return row.Scan(&u.ID, &u.Username, &u.Epoch, truth{&u.Enabled}, &u.State)
+	}, id)
+	if err != nil {
+		return oauth.Subject{}, wrap("read subject", err)
+	}
+	return u, nil
+}
+
 // Users implements admin.Store.
 func (s *Store) Users(ctx context.Context) ([]oauth.User, error) {
 	list := []oauth.User{}
@@ -63,10 +93,11 @@ func (s *Store) Users(ctx context.Context) ([]oauth.User, error) {
 func (s *Store) CreateUser(_ context.Context, u oauth.User, e oauth.Event) error {
 	return s.write("create user", func(tx *transaction) error {
 		err := tx.execOne(oauth.ErrExists, `
-INSERT INTO users (id, username, email, epoch, enabled, state, password_hash, created_at, updated_at, deleted_at)
-VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $7, 0)
+INSERT INTO users (id, username, email, epoch, enabled, state, password_hash, created_at, updated_at, deleted_at, email_lower)
+VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $7, 0, $8)
 ON CONFLICT DO NOTHING`,
-			u.ID, u.Username, sql.NullString{String: u.Email, Valid: u.Email != ""}, flag(u.Enabled), string(u.State), u.PasswordHash, toMicro(tx.now))
+			u.ID, u.Username, sql.NullString{String: u.Email, Valid: u.Email != ""}, flag(u.Enabled), string(u.State), u.PasswordHash, toMicro(tx.now),
+			sql.NullString{String: strings.ToLower(u.Email), Valid: u.Email != ""})
 		if err != nil {
 			return err
 		}
@@ -127,7 +158,7 @@ func (s *Store) ReplacePasswordHash(_ context.Context, userID, old, hash string)
 func (s *Store) DeleteUser(_ context.Context, id string, e oauth.Event) error {
 	return s.changeUser("delete user", id, e, func(tx *transaction) error {
 		err := tx.execOne(oauth.ErrNotFound, `
-UPDATE users SET username = NULL, email = NULL, password_hash = '', epoch = epoch + 1, enabled = 0, deleted_at = $1, updated_at = $1
+UPDATE users SET username = NULL, email = NULL, email_lower = NULL, password_hash = '', epoch = epoch + 1, enabled = 0, deleted_at = $1, updated_at = $1
  WHERE id = $2 AND deleted_at = 0`, toMicro(tx.now), id)
 		if err != nil {
 			return err
