@@ -23,7 +23,7 @@ func (s *Store) Cleanup(_ context.Context, c admin.Cleanup) (admin.Removed, erro
 			sweep(s.secrets, c.DryRun, func(n oauth.FailureCount) bool { return dead(n.Last.Add(oauth.PairMemory)) }) +
 			sweep(s.sources, c.DryRun, func(n sourceFailures) bool { return dead(n.last.Add(oauth.SourceMemory)) }),
 		Secrets:  s.sweepSecrets(c.DryRun, dead),
-		Sessions: sweep(s.sessions, c.DryRun, func(session oauth.Session) bool { return !s.lives(&session) }),
+		Sessions: sweep(s.sessions, c.DryRun, func(session oauth.Session) bool { return !now.Before(session.ExpiresAt) }),
 	}
 	if c.Events > 0 {
 		r.Events = s.sweepEvents(c.DryRun, func(e *recorded) bool { return now.Sub(e.LastAt) > c.Events })

@@ -240,7 +240,11 @@ func TestCopyRoundTrip(t *testing.T) {
 		t.Errorf("the report has %d tables, want all %d but schema_compatibility", len(there), len(want))
 	}
 	for _, table := range there {
-		if n := int64(len(want[table.Name])); table.Rows != n || table.Copied != n {
+		n, copied := int64(len(want[table.Name])), int64(len(want[table.Name]))
+		if table.Name == "users" {
+			copied-- // the visitor comes with the schema
+		}
+		if table.Rows != n || table.Copied != copied {
 			t.Errorf("%s: the report says %+v, want %d rows", table.Name, table, n)
 		}
 	}

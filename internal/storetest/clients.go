@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/admin"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
 
@@ -20,6 +21,8 @@ var clientCases = []testCase{
 	{"an ID of a deleted client", recycleClient},
 	{"deletion", deleteClient},
 	{"secrets end", clientSecretsEnd},
+	{"tokens that a client got for itself end", clientNotBefore},
+	{"the last use is no change", clientUse},
 	{"the owner is blocked", clientOwnerBlocked},
 	{"the list is by ID", listClients},
 	{"what is given and got is a copy", clientCopies},
@@ -40,6 +43,7 @@ func fullClient(f *fixture, id string) oauth.Client {
 		},
 		SigningAlg: "ES256", AccessTokenLifetime: 90*time.Minute + time.Millisecond, RefreshTokenLifetime: 400 * 24 * time.Hour,
 		RetryWindow: &window, ReusableRefreshTokens: true,
+		Storefront: true, Organization: "Acme & Söhne", APIs: []string{"rest_json_api", "x y"}, PlainPKCE: true, SkipConsent: true,
 	}
 }
 
@@ -60,6 +64,7 @@ func (f *fixture) sameClient(got, want oauth.Client, what string) {
 func plain(c oauth.Client) oauth.Client {
 	c.GrantTypes = append([]string{}, c.GrantTypes...)
 	c.RedirectURIs = append([]string{}, c.RedirectURIs...)
+	c.APIs = append([]string{}, c.APIs...)
 	c.Secrets = append([]oauth.ClientSecret{}, c.Secrets...)
 	slices.SortFunc(c.Secrets, func(a, b oauth.ClientSecret) int { return cmp.Compare(a.Hash, b.Hash) })
 	return c
@@ -145,7 +150,47 @@ func updateClient(f *fixture) {
 	f.must(f.UpdateClient(f.Context(), empty, act("")), "update client to empty fields")
 	got = f.client("web")
 	empty.Version, empty.CreatedAt, empty.UpdatedAt = got.Version, was.CreatedAt, now
+	empty.NotBefore = now // no longer active
 	f.sameClient(got, empty, "client after the update to empty fields")
+}
+
+func clientNotBefore(f *fixture) {
+	deactivated := f.web
+	deactivated.Active = false
+	deactivated.NotBefore = f.clock.Now().Add(-time.Hour) // the store's to say
+	f.must(f.UpdateClient(f.Context(), deactivated, act("")), "deactivate client")
+	at := f.clock.stored()
+	f.same(f.client("web").NotBefore, at, "not before, of a client that was deactivated")
+
+	f.clock.advance(time.Hour)
+	activated := f.client("web")
+	activated.Active = true
+	f.must(f.UpdateClient(f.Context(), activated, act("")), "activate client")
+	f.same(f.client("web").NotBefore, at, "not before, of a client that was activated again")
+
+	now := f.clock.advance(time.Hour)
+	_, err := f.RevokeGrants(f.Context(), admin.GrantFilter{ClientID: "web"}, "test", act(""))
+	f.must(err, "revoke grants of a client")
+	f.same(f.client("web").NotBefore, now, "not before, of a client whose grants were revoked")
+	f.same(f.client("app").NotBefore, time.Time{}, "not before, of another client")
+
+	f.must(f.DeleteClient(f.Context(), "web", act("")), "delete client")
+	f.must(f.CreateClient(f.Context(), oauth.Client{ID: "web", NotBefore: now}, act("")), "create client")
+	f.same(f.client("web").NotBefore, time.Time{}, "not before, of a new client")
+}
+
+func clientUse(f *fixture) {
+	before, at := f.look(), f.clock.Now()
+	f.must(f.SaveClientUse(f.Context(), map[string]time.Time{"web": at, "nobody": at}), "save client use")
+	f.same(f.client("web").LastUsedAt, stored(at), "last use")
+	f.same(f.client("web").Version, f.web.Version, "version after a use")
+	f.onlyChanged(before, "save client use", f.web)
+	f.must(f.SaveClientUse(f.Context(), map[string]time.Time{"web": at.Add(-time.Hour)}), "save an earlier use")
+	f.same(f.client("web").LastUsedAt, stored(at), "last use after an earlier one")
+	changed := f.client("web")
+	changed.Name, changed.LastUsedAt = "changed", time.Time{}
+	f.must(f.UpdateClient(f.Context(), changed, act("")), "update client")
+	f.same(f.client("web").LastUsedAt, stored(at), "last use after an update")
 }
 
 func updateClientConflict(f *fixture) {
@@ -307,6 +352,7 @@ func clientCopies(f *fixture) {
 	want.CreatedAt, want.UpdatedAt = f.clock.stored(), f.clock.stored()
 	want.Secrets[1].ExpiresAt = stored(want.Secrets[1].ExpiresAt)
 	scribble := func(c oauth.Client) {
+		c.APIs[0] = "changed"
 		c.GrantTypes[0], c.RedirectURIs[0], c.Scope[0], c.Secrets[0].Hash = "changed", "changed", "changed", "changed"
 		*c.RetryWindow = 0
 	}

@@ -35,6 +35,8 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) Store) {
 		{"clients", clientCases},
 		{"users", userCases},
 		{"grants", grantCases},
+		{"codes", codeCases},
+		{"sessions", sessionCases},
 		{"swaps", swapCases},
 		{"retries", retryCases},
 		{"revocations", revocationCases},

@@ -19,6 +19,9 @@ var userCases = []testCase{
 	{"a password hash is replaced where it is the old one", replacePasswordHash},
 	{"deletion", deleteUser},
 	{"what does not exist", userUnknown},
+	{"an e-mail address in another case", userByEmail},
+	{"a subject by its ID", subjectByID},
+	{"the visitor is no user", visitorIsHidden},
 	{"a user's state is one of the owned clients", userOwnsClients},
 }
 
@@ -267,4 +270,61 @@ func userOwnsClients(f *fixture) {
 		f.sameClient(now, owned, step.name+": the rest of the owned client")
 		owned = want
 	}
+}
+
+func userByEmail(f *fixture) {
+	for _, email := range []string{"alice@example.com", "ALICE@Example.COM"} {
+		u, err := f.UserByEmail(f.Context(), email)
+		f.must(err, "find user by e-mail address")
+		f.same(u, f.alice, "user by e-mail address "+email)
+	}
+	for _, nobody := range []string{"alice", "", "carol@example.com", "%"} {
+		_, err := f.UserByEmail(f.Context(), nobody)
+		f.wantError(err, oauth.ErrNotFound, "find user by e-mail address "+nobody)
+	}
+	twin := f.alice
+	twin.ID, twin.Username, twin.Email = "twin", "twin", "Alice@example.com"
+	f.must(f.CreateUser(f.Context(), twin, act("")), "create user with the address in another case")
+	_, err := f.UserByEmail(f.Context(), "ALICE@example.com")
+	f.wantError(err, oauth.ErrNotFound, "find one of two users")
+	f.must(f.DeleteUser(f.Context(), "twin", act("")), "delete user")
+	_, err = f.UserByEmail(f.Context(), "ALICE@example.com")
+	f.must(err, "find the user who is left")
+}
+
+func subjectByID(f *fixture) {
+	got, err := f.Subject(f.Context(), f.alice.ID)
+	f.must(err, "read subject")
+	f.same(got, f.alice.Subject, "subject")
+	f.must(f.DeleteUser(f.Context(), f.alice.ID, act("")), "delete user")
+	for _, gone := range []string{f.alice.ID, "nobody", ""} {
+		_, err := f.Subject(f.Context(), gone)
+		f.wantError(err, oauth.ErrNotFound, "read subject "+gone)
+	}
+}
+
+func visitorIsHidden(f *fixture) {
+	visitor, err := f.Subject(f.Context(), oauth.VisitorID)
+	f.must(err, "read the visitor")
+	f.same(visitor, oauth.Subject{ID: oauth.VisitorID, Epoch: 1, Enabled: true, State: oauth.SubjectActive}, "visitor")
+	for _, login := range []string{"", oauth.VisitorID} {
+		_, err := f.User(f.Context(), login)
+		f.wantError(err, oauth.ErrNotFound, "read user")
+		_, err = f.UserByLogin(f.Context(), login)
+		f.wantError(err, oauth.ErrNotFound, "find user")
+		_, err = f.UserByEmail(f.Context(), login)
+		f.wantError(err, oauth.ErrNotFound, "find user by e-mail address")
+	}
+	users, err := f.Users(f.Context())
+	f.must(err, "list users")
+	f.same(len(users), 2, "users in the list")
+	err = f.CreateUser(f.Context(), oauth.User{Subject: oauth.Subject{ID: oauth.VisitorID, Username: "carol"}}, act(""))
+	f.wantError(err, oauth.ErrExists, "create a user with the visitor's ID")
+
+	n := newGrant("visit", oauth.User{Subject: visitor}, f.web)
+	f.must(f.CreateGrant(f.Context(), n), "create a visitor's grant")
+	v := f.read(n.Grant)
+	f.same(v.Subject, visitor, "subject of a visitor's grant")
+	f.same(v.SubjectExists, true, "the subject of a visitor's grant exists")
+	f.rotate(n.Grant)
 }

@@ -32,7 +32,9 @@ var migrated = sync.OnceValue(func() error {
 
 // emptyDatabase makes a database what it was after its migrations.
 const emptyDatabase = `
-TRUNCATE clients, users, grants, events, event_refusals, event_failures, master_keys, signing_keys RESTART IDENTITY;
+DELETE FROM users WHERE id <> 'visitor';
+UPDATE users SET epoch = 1;
+TRUNCATE clients, grants, sessions, events, event_refusals, event_failures, master_keys, signing_keys RESTART IDENTITY;
 UPDATE signing_revision SET revision = 0`
 
 // Migrated returns the URL of a database at the shared server with the schema of this
