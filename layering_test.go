@@ -17,7 +17,8 @@ const module = "github.com/counterfoil/counterfoil"
 var mayImport = map[string][]string{
 	"internal/oauth":     {},
 	"internal/failpoint": {},
-	"internal/endpoint":  {"internal/oauth", "internal/failpoint"},
+	"internal/endpoint":  {"internal/oauth", "internal/console", "internal/failpoint"},
+	"internal/console":   {},
 	"internal/signing":   {"internal/oauth", "internal/failpoint"},
 	"internal/password":  {"internal/oauth"},
 	"internal/admin":     {"internal/oauth", "internal/failpoint"},

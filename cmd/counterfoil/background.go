@@ -16,6 +16,7 @@ import (
 const (
 	refreshInterval = 500 * time.Millisecond // keys hold at every node within a second
 	saveInterval    = time.Second
+	useInterval     = 30 * time.Second // a client's last use is told to the minute
 	firstCleanup    = time.Minute
 	cleanupInterval = time.Hour
 	cleanupTimeout  = 10 * time.Minute
@@ -29,6 +30,7 @@ func (s *server) work(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() {
 		s.every(ctx, nil, saveInterval, saveInterval, "save secret failures", s.oauth.SaveSecretFailures)
 	})
+	running.Go(func() { s.every(ctx, nil, useInterval, useInterval, "save client use", s.oauth.SaveClientUse) })
 	running.Go(func() { s.every(ctx, nil, firstCleanup, cleanupInterval, "clean up", s.cleanUp) })
 }
 
@@ -114,7 +116,7 @@ func (s *server) cleanUp(ctx context.Context) error {
 	_, err := s.Store.Alone(ctx, "clean up", func(ctx context.Context) error {
 		removed, err := s.Operator.Cleanup(ctx, cleanupOf(s.Config, deadFor))
 		if err == nil {
-			s.Log.Info("cleaned up", "grants", removed.Grants, "events", removed.Events, "failures", removed.Failures, "secrets", removed.Secrets)
+			s.Log.Info("cleaned up", "grants", removed.Grants, "events", removed.Events, "failures", removed.Failures, "secrets", removed.Secrets, "sessions", removed.Sessions)
 		}
 		return err
 	})

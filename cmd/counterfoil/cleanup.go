@@ -50,5 +50,6 @@ func (r removedRecord) fields() []field {
 		{name: "events", text: strconv.Itoa(r.Events)},
 		{name: "failures", text: strconv.Itoa(r.Failures)},
 		{name: "secrets", text: strconv.Itoa(r.Secrets)},
+		{name: "sessions", text: strconv.Itoa(r.Sessions)},
 	}
 }

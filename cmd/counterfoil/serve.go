@@ -5,14 +5,19 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/counterfoil/counterfoil/internal/config"
+	"github.com/counterfoil/counterfoil/internal/console"
 	"github.com/counterfoil/counterfoil/internal/endpoint"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 	"github.com/counterfoil/counterfoil/internal/password"
@@ -103,19 +108,24 @@ func newServer(ctx context.Context, i *installation) (*server, http.Handler, err
 	if err != nil {
 		return nil, nil, err
 	}
+	directory.FoldEmail = i.Config.CaseInsensitiveEmail
+	pages, err := openPages(i.Config)
+	if err != nil {
+		return nil, nil, err
+	}
 	s := &server{installation: i, ring: ring, metrics: newMetrics(i, secrets), keyFile: watchedFile{path: i.Config.MasterKeyPath()}}
 	if s.certificate, err = openCertificate(i.Config.TLSCert, i.Config.TLSKey); err != nil {
 		return nil, nil, configurationError{err}
 	}
 	s.oauth = &oauth.Server{
-		Store: i.Store, Directory: directory, Signer: ring, Secrets: secrets,
+		Store: i.Store, Directory: directory, Passwords: directory, Signer: ring, Secrets: secrets,
 		Keys: i.Keys, Now: utcNow, Rand: rand.Reader, Settings: serverSettings(i.Config), ReloadKeys: s.refreshMasterKeys,
 	}
 	if err := s.oauth.LoadSecretFailures(ctx); err != nil {
 		return nil, nil, err
 	}
 	public, err := endpoint.New(endpoint.Options{
-		Server: s.oauth, JWKS: ring.JWKS, Ready: i.Store.Ready, Logger: i.Log, Rand: rand.Reader,
+		Server: s.oauth, Pages: pages, JWKS: ring.JWKS, Ready: i.Store.Ready, Logger: i.Log, Rand: rand.Reader,
 		CORS: endpoint.CORS{
 			AllowOrigins: i.Config.CORSAllowOrigins, AllowHeaders: i.Config.CORSAllowHeaders, PreflightMaxAge: i.Config.CORSPreflightMaxAge,
 		},
@@ -123,6 +133,25 @@ func newServer(ctx context.Context, i *installation) (*server, http.Handler, err
 		Observe:        s.metrics.observe,
 	})
 	return s, public, err
+}
+
+// openPages makes the pages that users see.
+func openPages(c *config.Config) (*console.Pages, error) {
+	issuer, err := url.Parse(c.Issuer)
+	if err != nil {
+		return nil, configurationError{fmt.Errorf("issuer: %w", err)}
+	}
+	brand := console.Brand{Name: c.BrandName, Color: c.BrandColor}
+	if c.BrandLogo != "" {
+		if brand.Logo, err = os.ReadFile(c.BrandLogo); err != nil {
+			return nil, configurationError{fmt.Errorf("brand_logo: %w", err)}
+		}
+	}
+	pages, err := console.New(brand, strings.TrimSuffix(issuer.Path, "/")+endpoint.AssetsPath)
+	if err != nil {
+		return nil, configurationError{fmt.Errorf("brand: %w", err)}
+	}
+	return pages, nil
 }
 
 func utcNow() time.Time { return time.Now().UTC() }
@@ -141,6 +170,10 @@ func serverSettings(c *config.Config) oauth.Settings {
 		SigningAlg:           c.SigningAlg,
 		MaxGrants:            c.MaxGrants,
 		Lockout:              c.Lockout,
+		CodeLifetime:         c.AuthorizationCodeLifetime,
+		SessionLifetime:      c.SessionLifetime,
+		KeepGrants:           c.PasswordChange == config.Keep,
+		Visitors:             c.Visitors,
 	}
 }
 
@@ -173,7 +206,8 @@ func (s *server) run(ctx context.Context, l *listeners, public http.Handler, sta
 	err := stopServers(ctx, servers)
 	listening.Wait()
 	background.Wait()
-	return errors.Join(cause, err, s.oauth.SaveSecretFailures(context.WithoutCancel(ctx)))
+	ctx = context.WithoutCancel(ctx)
+	return errors.Join(cause, err, s.oauth.SaveSecretFailures(ctx), s.oauth.SaveClientUse(ctx))
 }
 
 // httpServers are the servers of the public and of the admin listener.

@@ -98,6 +98,7 @@ func (c *Config) checkLifetimes() error {
 	}
 	positive("access_token_lifetime", c.AccessTokenLifetime)
 	positive("refresh_token_lifetime", c.RefreshTokenLifetime)
+	positive("session_lifetime", c.SessionLifetime)
 	if c.AuthorizationCodeLifetime != nil {
 		positive("authorization_code_lifetime", *c.AuthorizationCodeLifetime)
 	}

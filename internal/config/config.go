@@ -40,6 +40,12 @@ type Config struct {
 	MaxGrants                    int           // 0: no limit
 	EventRetention               time.Duration // 0: for ever
 	Lockout                      int           // 0: off
+	SessionLifetime              time.Duration
+	CaseInsensitiveEmail         bool
+	Visitors                     bool
+	BrandName                    string // empty: Counterfoil
+	BrandLogo                    string // a file; empty: none
+	BrandColor                   string // #rrggbb; empty: ours
 	TLSCert, TLSKey              string
 	InsecureHTTP                 bool
 	CORSAllowOrigins             []string

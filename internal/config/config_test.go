@@ -94,6 +94,7 @@ func TestEverySetting(t *testing.T) {
 		"access_token_lifetime": "1m30s", "refresh_token_lifetime": "24h", "refresh_token_absolute_lifetime": "0s", "retry_window": "0s", "late_window": "5s", "retry_budget": "0",
 		"password_change": "keep", "previous_access_token": "keep", "signing_alg": "EdDSA", "private_key": "/key.pem", "master_key": "/master.key",
 		"authorization_code_lifetime": "1m", "password_hash": "argon2id,m=65536,t=3,p=4", "max_grants": "0", "event_retention": "0s", "lockout": "5",
+		"session_lifetime": "1h", "case_insensitive_email": "true", "visitors": "true", "brand_name": "Shop", "brand_logo": "/logo.svg", "brand_color": "#123456",
 		"tls_cert": "cert.pem", "tls_key": "key.pem", "insecure_http": "true", "cors_allow_origins": "https://a.example,http://b.example:81", "cors_allow_headers": "X-One,X-Two",
 		"cors_preflight_max_age": "0s", "password_concurrency": "3", "password_queue": "0", "trusted_proxies": "10.0.0.0/8,2001:db8::1/128", "log_level": "debug", "log_format": "text",
 	}

@@ -86,7 +86,7 @@ var settings = []setting{
 		value: func(c *Config) value { return &secret{&c.MasterKey, &c.MasterKeyFile, isMasterKey} },
 	},
 	{
-		name: "authorization_code_lifetime", computed: "60s; 600s for codes made at OroCommerce's endpoint", help: "lifetime of authorization codes, which this version does not issue yet",
+		name: "authorization_code_lifetime", computed: "60s; 600s for codes made at OroCommerce's endpoint", help: "lifetime of authorization codes",
 		value: func(c *Config) value { return &optionalDuration{&c.AuthorizationCodeLifetime} },
 	},
 	{
@@ -104,6 +104,30 @@ var settings = []setting{
 	{
 		name: "lockout", standard: "0", help: "wrong passwords after which an account is locked; 0: never (throttling always applies)",
 		value: func(c *Config) value { return &number{&c.Lockout} },
+	},
+	{
+		name: "session_lifetime", standard: "12h", help: "how long somebody stays signed in in a browser",
+		value: func(c *Config) value { return &duration{&c.SessionLifetime} },
+	},
+	{
+		name: "case_insensitive_email", standard: "false", help: "users may log in with their e-mail address in any case",
+		value: func(c *Config) value { return &boolean{&c.CaseInsensitiveEmail} },
+	},
+	{
+		name: "visitors", standard: "false", help: "storefront clients may get tokens for visitors without an account, as in OroCommerce: `guest` with the password `guest`, and `/oauth2-token/authorize-visitor`",
+		value: func(c *Config) value { return &boolean{&c.Visitors} },
+	},
+	{
+		name: "brand_name", standard: "Counterfoil", help: "name on the pages that users see",
+		value: func(c *Config) value { return &text{&c.BrandName} },
+	},
+	{
+		name: "brand_logo", help: "PNG, JPEG, WebP or SVG file that is shown instead of the name",
+		value: func(c *Config) value { return &text{&c.BrandLogo} },
+	},
+	{
+		name: "brand_color", help: "color of buttons and links, `#rrggbb`, in quotes in the file; made darker or lighter where it could not be read; empty: ours",
+		value: func(c *Config) value { return &text{&c.BrandColor} },
 	},
 	{
 		name: "tls_cert", help: "PEM file of the certificate chain of the public listener",

@@ -17,30 +17,39 @@ import (
 type dialect struct {
 	profile    oauth.Profile
 	parameters func(*response, *http.Request) (oauth.Parameters, error)
+	query      func(string) (oauth.Parameters, error)
 	basic      func(authorization string) ([]oauth.BasicCredentials, error)
 	shareWith  func(origins, *response, *http.Request) // CORS
 	grant      func(*response, *oauth.TokenResponse)
 	refuse     refuser
+	sendBack   func(w *response, to string) // redirects to a client
+	uncached   []string                     // Cache-Control of a page
 }
 
 // standard is the dialect of the RFCs.
 var standard = dialect{
 	profile:    oauth.Standard,
 	parameters: standardParameters,
+	query:      standardForm,
 	basic:      standardBasic,
 	shareWith:  shareWithAllowed,
 	grant:      grantStandard,
 	refuse:     refuseStandard,
+	sendBack:   sendBackStandard,
+	uncached:   noStore,
 }
 
 // oroCommerce is the dialect of OroCommerce, to the byte.
 var oroCommerce = dialect{
 	profile:    oauth.OroCommerce,
 	parameters: oroParameters,
+	query:      oroForm,
 	basic:      oroBasic,
 	shareWith:  shareLikeOro,
 	grant:      grantOro,
 	refuse:     refuseOro,
+	sendBack:   sendBackOro,
+	uncached:   noCachePrivate,
 }
 
 // Header values, shared by all answers: nobody may change them.
@@ -54,6 +63,7 @@ var (
 	noCachePrivate = []string{"no-cache, private"}
 	noCache        = []string{"no-cache"}
 	publicFor300   = []string{"public, max-age=300"}
+	forEver        = []string{"public, max-age=31536000, immutable"}
 	noSniff        = []string{"nosniff"}
 	noReferrer     = []string{"no-referrer"}
 	anyOrigin      = []string{"*"}
@@ -91,7 +101,7 @@ func refuse(w *response, r *http.Request, refusal *oauth.Refusal) {
 	if strings.HasPrefix(w.route.path, "/oauth2/") {
 		h["Cache-Control"] = noStore
 	}
-	oros := w.route.path == "/oauth2-token" || w.route.path == "unknown"
+	oros := strings.HasPrefix(w.route.path, "/oauth2-token") || w.route.path == "unknown"
 	if !oros || strings.Contains(r.Header.Get("Accept"), "json") {
 		writeError(w, code, refusal)
 		return
@@ -156,6 +166,7 @@ const (
 	oroClient  = "Client authentication failed"
 	oroScopes  = "The requested scope is invalid, unknown, or malformed"
 	oroRevoked = "Token has been revoked"
+	oroCode    = "Authorization code has been revoked"
 	oroRead    = "Check that all required parameters have been provided"
 	oroBlocked = "Your password was reset by administrator. Please, check your email for details."
 )
@@ -185,6 +196,24 @@ var oroErrors = map[string]oroError{
 	oauth.ErrReplay.Reason:                {401, "invalid_request", oroRefresh, oroRevoked},
 	oauth.ErrStraggler.Reason:             {401, "invalid_request", oroRefresh, oroRevoked},
 	oauth.ErrKeyBindingMismatch.Reason:    {401, "invalid_request", oroRefresh, ""},
+
+	oauth.ErrClientUnknown.Reason:       {401, "invalid_client", oroClient, ""},
+	oauth.ErrChallengeMissing.Reason:    {400, "invalid_request", oroRequest, "Code challenge must be provided for public clients"},
+	oauth.ErrChallengeMethod.Reason:     {400, "invalid_request", oroRequest, "Code challenge method must be one of `S256`, `plain`"},
+	oauth.ErrChallengeMalformed.Reason:  {400, "invalid_request", oroRequest, "Code challenge must follow the specifications of RFC-7636."},
+	oauth.ErrChallengePlain.Reason:      {400, "invalid_request", oroRequest, "Plain code challenge method is not allowed for this client"},
+	oauth.ErrCodeMalformed.Reason:       {400, "invalid_request", oroRequest, "Cannot decrypt the authorization code"},
+	oauth.ErrCodeIsRefreshToken.Reason:  {400, "invalid_request", oroRequest, "Authorization code malformed"},
+	oauth.ErrCodeExpired.Reason:         {400, "invalid_request", oroRequest, "Authorization code has expired"},
+	oauth.ErrCodeUsed.Reason:            {400, "invalid_request", oroRequest, oroCode},
+	oauth.ErrCodeUnknown.Reason:         {400, "invalid_request", oroRequest, oroCode},
+	oauth.ErrCodeOfAnotherClient.Reason: {400, "invalid_request", oroRequest, "Authorization code was not issued to this client"},
+	oauth.ErrRedirectURIMissing.Reason:  {400, "invalid_request", oroRequest, "Check the `redirect_uri` parameter"},
+	oauth.ErrRedirectURIDiffers.Reason:  {400, "invalid_request", oroRequest, "Invalid redirect URI"},
+	oauth.ErrVerifierUnexpected.Reason:  {400, "invalid_request", oroRequest, "code_verifier received when no code_challenge is present"},
+	oauth.ErrVerifierMissing.Reason:     {400, "invalid_request", oroRequest, "Check the `code_verifier` parameter"},
+	oauth.ErrVerifierMalformed.Reason:   {400, "invalid_request", oroRequest, "Code Verifier must follow the specifications of RFC-7636."},
+	oauth.ErrVerifierWrong.Reason:       {400, "invalid_grant", oroGrant, "Failed to verify `code_verifier`."},
 }
 
 // oroErrorOf words a refusal, with its hint.
@@ -217,6 +246,10 @@ func refuseOro(w *response, r *http.Request, refusal *oauth.Refusal) {
 	if refusal.Reason == oauth.ErrBodyMalformed.Reason { // refused by its framework, not by OAuth
 		h.Del("Access-Control-Allow-Origin")
 		w.send(http.StatusBadRequest, jsonType, []byte(`{"code":400,"message":"Invalid json message received"}`))
+		return
+	}
+	if refusal.Reason == oauth.ErrPathUnknown.Reason {
+		refuse(w, r, refusal)
 		return
 	}
 	e := oroErrorOf(refusal)

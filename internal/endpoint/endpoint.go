@@ -14,12 +14,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/console"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
 
 // Options are what New needs. All but CORS, TrustedProxies and Observe are required.
 type Options struct {
 	Server         *oauth.Server               // decides; its issuer is the base of every absolute URL
+	Pages          *console.Pages              // what users see
 	JWKS           func() []byte               // the JWK set of the moment (RFC 7517 section 5)
 	Ready          func(context.Context) error // nil: the server can answer requests
 	Logger         *slog.Logger
@@ -31,7 +33,7 @@ type Options struct {
 
 // Observation is what the metrics want to know of a request.
 type Observation struct {
-	Endpoint  string // "token", "jwks", "userinfo", "metadata", "health", or "unknown"
+	Endpoint  string // "token", "authorize", "sign_in", "account", "assets", "jwks", "userinfo", "metadata", "health", or "unknown"
 	GrantType string // of the token endpoint, where we know it; else empty
 	Outcome   string // oauth.TokenResponse.Outcome, oauth.Refusal.Reason, "ok", "canceled" or "fault"
 	Status    int
@@ -59,20 +61,29 @@ type route struct {
 // endpoint is the one http.Handler of the package.
 type endpoint struct {
 	Options
-	mux     *http.ServeMux
-	origins origins
+	mux         *http.ServeMux
+	origins     origins
+	base        string // the path of the issuer, which ours are below
+	secure      bool   // browsers speak https with us
+	crossOrigin *http.CrossOriginProtection
 }
 
 // New returns the handler of all public endpoints, or what is wrong with the options.
 func New(o Options) (http.Handler, error) {
-	if o.Server == nil || o.JWKS == nil || o.Ready == nil || o.Logger == nil || o.Rand == nil {
-		return nil, errors.New("endpoint: Server, JWKS, Ready, Logger and Rand are required")
+	if o.Server == nil || o.Pages == nil || o.JWKS == nil || o.Ready == nil || o.Logger == nil || o.Rand == nil {
+		return nil, errors.New("endpoint: Server, Pages, JWKS, Ready, Logger and Rand are required")
 	}
 	issuer, err := url.Parse(o.Server.Settings.Issuer)
 	if err != nil || issuer.Scheme == "" || issuer.Host == "" || issuer.RawQuery != "" || issuer.Fragment != "" {
 		return nil, errors.New("endpoint: the issuer must be an absolute URL without query and fragment (RFC 8414 section 2)")
 	}
-	e := &endpoint{Options: o, mux: http.NewServeMux(), origins: newOrigins(o.CORS, issuer)}
+	e := &endpoint{
+		Options: o, mux: http.NewServeMux(), origins: newOrigins(o.CORS, issuer),
+		base: strings.TrimSuffix(issuer.Path, "/"), secure: issuer.Scheme == "https", crossOrigin: http.NewCrossOriginProtection(),
+	}
+	if err := e.crossOrigin.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil { // a proxy may name us otherwise
+		return nil, fmt.Errorf("endpoint: issuer: %w", err)
+	}
 	documents, err := newMetadata(o.Server.Settings.Issuer)
 	if err != nil {
 		return nil, err
@@ -82,11 +93,26 @@ func New(o Options) (http.Handler, error) {
 		{"token", "OPTIONS", "/oauth2-token", e.oroOptions, refuse},
 		{"token", "POST", "/oauth2/token", e.token(&standard), standard.refuse},
 		{"token", "OPTIONS", "/oauth2/token", e.options("POST, OPTIONS"), refuse},
+		{"authorize", "GET", oroAuthorizePath, e.authorize(&oroCommerce), oroCommerce.refuse},
+		{"authorize", "POST", oroAuthorizePath, e.authorize(&oroCommerce), oroCommerce.refuse},
+		{"authorize", "GET", "/oauth2-token/authorize-visitor", e.authorizeVisitor, oroCommerce.refuse},
+		{"authorize", "GET", authorizePath, e.authorize(&standard), e.refuseOnPage},
+		{"authorize", "POST", authorizePath, e.authorize(&standard), e.refuseOnPage},
+		{"sign_in", "GET", signInPath, e.signIn, e.refuseOnPage},
+		{"sign_in", "POST", signInPath, e.takeSignIn, e.refuseOnPage},
+		{"sign_in", "POST", signOutPath, e.signOut, e.refuseOnPage},
+		{"account", "GET", devicesPath, e.signedIn(e.devices), e.refuseOnPage},
+		{"account", "POST", devicesPath, e.signedIn(e.endDevice), e.refuseOnPage},
+		{"account", "GET", passwordPath, e.signedIn(e.password), e.refuseOnPage},
+		{"account", "POST", passwordPath, e.signedIn(e.takePassword), e.refuseOnPage},
+		{"assets", "GET", AssetsPath + "{name}", e.asset, refuse},
 		{"jwks", "GET", "/oauth2/jwks", e.jwks, refuse},
 		{"userinfo", "GET", "/oauth2/userinfo", e.userinfo, refuseAccess},
 		{"userinfo", "OPTIONS", "/oauth2/userinfo", e.options("GET, HEAD, OPTIONS"), refuse},
 		{"metadata", "GET", "/.well-known/oauth-authorization-server", documents.standard, refuse},
-		{"metadata", "GET", "/.well-known/oauth-authorization-server/{path...}", documents.oroCommerce, refuseInPlainText},
+		{"metadata", "GET", "/.well-known/oauth-authorization-server/{path...}", documents.oroCommerce, refuseInPlainText("The OAuth server not found.")},
+		{"metadata", "GET", "/.well-known/oauth-protected-resource", documents.resource, refuse},
+		{"metadata", "GET", "/.well-known/oauth-protected-resource/{path...}", notFound, refuseInPlainText("The resource not found.")},
 		{"health", "GET", "/healthz/live", e.live, refuse},
 		{"health", "GET", "/healthz/ready", e.ready, refuse},
 	})

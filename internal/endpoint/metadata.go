@@ -11,27 +11,40 @@ import (
 )
 
 // metadata holds the two documents about the authorization server, which say the
-// same to different readers.
-type metadata struct{ standardJSON, oroCommerceJSON []byte }
+// same to different readers, and the one about the resource that it protects itself.
+type metadata struct{ standardJSON, oroCommerceJSON, resourceJSON []byte }
 
 // standardDocument is RFC 8414 section 2. It lists only what exists.
 type standardDocument struct {
 	Issuer                            string   `json:"issuer"`
+	AuthorizationEndpoint             string   `json:"authorization_endpoint"`
 	TokenEndpoint                     string   `json:"token_endpoint"`
 	JWKSURI                           string   `json:"jwks_uri"`
 	UserinfoEndpoint                  string   `json:"userinfo_endpoint"`
-	ResponseTypesSupported            []string `json:"response_types_supported"` // required, even where there is none
+	ResponseTypesSupported            []string `json:"response_types_supported"`
+	ResponseModesSupported            []string `json:"response_modes_supported"`
 	GrantTypesSupported               []string `json:"grant_types_supported"`
 	TokenEndpointAuthMethodsSupported []string `json:"token_endpoint_auth_methods_supported"`
+	CodeChallengeMethodsSupported     []string `json:"code_challenge_methods_supported"`
+	IssParameterSupported             bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207
+}
+
+// resourceDocument is RFC 9728 section 2, for userinfo.
+type resourceDocument struct {
+	Resource               string   `json:"resource"`
+	AuthorizationServers   []string `json:"authorization_servers"`
+	BearerMethodsSupported []string `json:"bearer_methods_supported"`
 }
 
 // oroCommerceDocument is OroCommerce's, in its order. Its issuer is not an address
 // that answers, there as here.
 type oroCommerceDocument struct {
-	Issuer                 string   `json:"issuer"`
-	TokenEndpoint          string   `json:"token_endpoint"`
-	ResponseTypesSupported []string `json:"response_types_supported"`
-	GrantTypesSupported    []string `json:"grant_types_supported"`
+	Issuer                        string   `json:"issuer"`
+	AuthorizationEndpoint         string   `json:"authorization_endpoint"`
+	TokenEndpoint                 string   `json:"token_endpoint"`
+	ResponseTypesSupported        []string `json:"response_types_supported"`
+	GrantTypesSupported           []string `json:"grant_types_supported"`
+	CodeChallengeMethodsSupported []string `json:"code_challenge_methods_supported"`
 }
 
 // oroServer is the path below the well-known one, and below the issuer.
@@ -44,26 +57,38 @@ func newMetadata(issuer string) (*metadata, error) {
 	encoder.SetEscapeHTML(false)
 	err := encoder.Encode(standardDocument{
 		Issuer:                            issuer,
+		AuthorizationEndpoint:             base + authorizePath,
 		TokenEndpoint:                     base + "/oauth2/token",
 		JWKSURI:                           base + "/oauth2/jwks",
 		UserinfoEndpoint:                  base + "/oauth2/userinfo",
-		ResponseTypesSupported:            []string{},
+		ResponseTypesSupported:            []string{"code"},
+		ResponseModesSupported:            []string{"query"},
 		GrantTypesSupported:               oauth.GrantTypes(),
 		TokenEndpointAuthMethodsSupported: []string{"client_secret_basic", "client_secret_post", "none"},
+		CodeChallengeMethodsSupported:     []string{"S256"},
+		IssParameterSupported:             true,
 	})
 	if err != nil {
 		return nil, err
 	}
 	oro, err := json.Marshal(oroCommerceDocument{
-		Issuer:                 base + "/" + oroServer,
-		TokenEndpoint:          base + "/oauth2-token",
-		ResponseTypesSupported: []string{},
-		GrantTypesSupported:    slices.Sorted(slices.Values(oauth.GrantTypes())), // OroCommerce's order, as it happens
+		Issuer:                        base + "/" + oroServer,
+		AuthorizationEndpoint:         base + oroAuthorizePath,
+		TokenEndpoint:                 base + "/oauth2-token",
+		ResponseTypesSupported:        []string{"code"},
+		GrantTypesSupported:           slices.Sorted(slices.Values(oauth.GrantTypes())), // OroCommerce's order, as it happens
+		CodeChallengeMethodsSupported: []string{"S256"},
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &metadata{b.Bytes(), bytes.ReplaceAll(oro, []byte("/"), []byte(`\/`))}, nil
+	resource, err := json.Marshal(resourceDocument{
+		Resource: issuer, AuthorizationServers: []string{issuer}, BearerMethodsSupported: []string{"header"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &metadata{b.Bytes(), bytes.ReplaceAll(oro, []byte("/"), []byte(`\/`)), resource}, nil
 }
 
 func (m *metadata) standard(w *response, _ *http.Request) error {
@@ -76,6 +101,11 @@ func (m *metadata) oroCommerce(w *response, r *http.Request) error {
 		return oauth.ErrPathUnknown
 	}
 	publish(w, m.oroCommerceJSON)
+	return nil
+}
+
+func (m *metadata) resource(w *response, _ *http.Request) error {
+	publish(w, m.resourceJSON)
 	return nil
 }
 
@@ -94,8 +124,10 @@ func publish(w *response, document []byte) {
 	w.send(http.StatusOK, jsonType, document)
 }
 
-// refuseInPlainText is how OroCommerce tells that there is no such server.
-func refuseInPlainText(w *response, _ *http.Request, refusal *oauth.Refusal) {
-	w.Header()["Cache-Control"] = noCachePrivate
-	w.send(status(refusal), plainText, []byte("The OAuth server not found."))
+// refuseInPlainText is how OroCommerce tells that there is no such server or resource.
+func refuseInPlainText(text string) refuser {
+	return func(w *response, _ *http.Request, refusal *oauth.Refusal) {
+		w.Header()["Cache-Control"] = noCachePrivate
+		w.send(status(refusal), plainText, []byte(text))
+	}
 }

@@ -57,10 +57,15 @@ func (w *response) fail(r *http.Request, err error) {
 	w.err = err
 	refusal := errFault
 	_ = errors.As(err, &refusal)
+	w.setRetryAfter(refusal)
+	w.route.refuse(w, r, refusal)
+}
+
+// setRetryAfter says when to come again, if that is known.
+func (w *response) setRetryAfter(refusal *oauth.Refusal) {
 	if wait := retryAfter(refusal); wait > 0 {
 		w.Header()["Retry-After"] = []string{strconv.FormatInt(wait, 10)}
 	}
-	w.route.refuse(w, r, refusal)
 }
 
 // errFault is how a fault is told. It is never `invalid_grant`: on that, clients
@@ -99,10 +104,10 @@ func (e *endpoint) finish(w *response, r *http.Request) {
 	}
 }
 
-// note remembers why a token request or the use of an access token failed. Of other
+// note remembers why a request for a token or a code, a sign-in or the use of an access token failed. Of other
 // addresses the log is enough.
 func (e *endpoint) note(w *response, outcome string) {
-	if w.err == nil || w.route.endpoint != "token" && w.route.endpoint != "userinfo" {
+	if w.err == nil || !slices.Contains([]string{"token", "authorize", "sign_in", "userinfo"}, w.route.endpoint) {
 		return
 	}
 	event := oauth.Event{Reason: outcome, RequestID: w.requestID, ClientID: w.clientID, GrantID: w.grantID, Source: w.source}

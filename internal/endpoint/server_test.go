@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/console"
 	"github.com/counterfoil/counterfoil/internal/endpoint"
 	"github.com/counterfoil/counterfoil/internal/memory"
 	"github.com/counterfoil/counterfoil/internal/oauth"
@@ -73,10 +74,10 @@ func newFixture(t testing.TB, s setup) *fixture {
 	ring, err := signing.Open(t.Context(), signing.Options{Store: f.store, Keys: theKeys, Now: s.now, Rand: rand.Reader, Alg: s.alg})
 	check(t, err)
 	f.server = &oauth.Server{
-		Store: f.store, Directory: directory, Signer: ring, Secrets: secrets, Keys: theKeys, Now: s.now, Rand: s.rand,
+		Store: f.store, Directory: directory, Passwords: directory, Signer: ring, Secrets: secrets, Keys: theKeys, Now: s.now, Rand: s.rand,
 		Settings: oauth.Settings{
 			Issuer: issuer, AccessTokenLifetime: time.Hour, RefreshTokenLifetime: 720 * time.Hour, AbsoluteLifetime: 8760 * time.Hour,
-			LateWindow: 10 * time.Second, RetryBudget: 100, SigningAlg: s.alg, MaxGrants: 1000,
+			LateWindow: 10 * time.Second, RetryBudget: 100, SigningAlg: s.alg, MaxGrants: 1000, SessionLifetime: 12 * time.Hour,
 		},
 	}
 	if s.settings != nil {
@@ -88,8 +89,10 @@ func newFixture(t testing.TB, s setup) *fixture {
 	if s.store != nil {
 		f.server.Store = s.store(f.store)
 	}
+	pages, err := console.New(console.Brand{}, "/oauth2/assets/")
+	check(t, err)
 	options := endpoint.Options{
-		Server: f.server, JWKS: ring.JWKS, Ready: func(context.Context) error { return nil }, Rand: s.rand,
+		Server: f.server, Pages: pages, JWKS: ring.JWKS, Ready: func(context.Context) error { return nil }, Rand: s.rand,
 		Logger: slog.New(slog.NewJSONHandler(f, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		CORS: endpoint.CORS{
 			AllowOrigins: []string{web}, AllowHeaders: []string{"X-Foo", "X-Bar"}, PreflightMaxAge: 10 * time.Minute,
@@ -122,6 +125,9 @@ func (f *fixture) seed(t testing.TB) {
 		{ID: "OroAppPublic00000000000000000001", GrantTypes: grantTypes, Public: true, RetryWindow: &hour},
 		{ID: "OroAppPublic00000000000000000002", GrantTypes: grantTypes, Public: true},
 		{ID: "OroAppAuthCode000000000000000001", GrantTypes: []string{"authorization_code"}, Secrets: secret(hash("ac-secret-1")), RedirectURIs: callback},
+		{ID: "OroAppAuthCodePub000000000000001", GrantTypes: []string{"authorization_code"}, Public: true, SkipConsent: true, RedirectURIs: []string{web + "/cb", "http://127.0.0.1/cb"}},
+		{ID: "OroAppClientCreds000000000000001", GrantTypes: []string{"client_credentials"}, Secrets: secret(hash("cc-secret-1")), Owner: "user-1"},
+		{ID: "OroAppClientCreds000000000000002", GrantTypes: []string{"client_credentials"}, Secrets: secret(hash("cc-secret-2")), Owner: "user-3"},
 		{ID: "OroAppAllGrants00000000000000001", Secrets: secret(hash("all-secret-1")), RedirectURIs: callback},
 		{ID: "OroAppSecretUnicode0000000000001", GrantTypes: grantTypes, Secrets: secret(hash("sécret:ü%🔑"))},
 		{ID: "listed", GrantTypes: grantTypes, Public: true, Scope: oauth.Scope{"read", "write"}},
@@ -162,7 +168,7 @@ var seedHashes = sync.OnceValues(func() (map[oauth.Secret]string, error) {
 		"symfony legacy-pass":   symfony("legacy-pass"),
 	}
 	for _, s := range []oauth.Secret{
-		"conf-secret-1", "ac-secret-1", "all-secret-1", "sécret:ü%🔑", "inactive-secret",
+		"conf-secret-1", "ac-secret-1", "cc-secret-1", "cc-secret-2", "all-secret-1", "sécret:ü%🔑", "inactive-secret",
 		"admin", "john-pass", "disabled", "locked", "reset", "пароль🔑", "deleted", "p:a%s s+w&d=",
 	} {
 		if hashes[s], err = hasher.Hash(context.Background(), s); err != nil {
