@@ -136,7 +136,7 @@ type grantRecord struct {
 func newGrantRecord(v *oauth.GrantView) grantRecord {
 	g := &v.Grant
 	return grantRecord{
-		GrantID: g.PublicID, Status: string(admin.StateOf(v)), Subject: g.Subject, Username: v.Subject.Username, ClientID: g.ClientID,
+		GrantID: g.PublicID, Status: string(admin.StateOf(v)), Subject: g.Subject, Username: v.Username(), ClientID: g.ClientID,
 		Scope: g.Scope.String(), Resource: append([]string{}, g.Resource...), Generation: g.Generation, Retries: g.Retries,
 		CreatedAt: timestamp(g.CreatedAt), LastUsedAt: timestamp(g.LastUsedAt),
 		ExpiresAt: timestamp(admin.ExpiresAt(v)), AbsoluteExpiresAt: timestamp(g.AbsoluteExpiresAt),

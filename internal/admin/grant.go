@@ -34,6 +34,7 @@ type GrantState string
 
 // The states of a grant as people see it.
 const (
+	StatePending GrantState = "pending" // its authorization code was not redeemed yet
 	StateActive  GrantState = "active"
 	StateExpired GrantState = "expired"
 	StateRevoked GrantState = "revoked" // itself, or with its subject or client
@@ -43,10 +44,12 @@ const (
 // server and its client may end a grant earlier than its row says.
 func StateOf(v *oauth.GrantView) GrantState {
 	switch {
-	case v.Grant.Status != oauth.GrantActive, !v.SubjectExists, v.Grant.SubjectEpoch != v.Subject.Epoch, v.ClientVersion == 0:
+	case v.Grant.Status == oauth.GrantRevoked, !v.SubjectExists, v.Grant.SubjectEpoch != v.Subject.Epoch, v.ClientVersion == 0:
 		return StateRevoked
 	case !v.Now.Before(ExpiresAt(v)):
 		return StateExpired
+	case v.Grant.Status == oauth.GrantPending:
+		return StatePending
 	}
 	return StateActive
 }

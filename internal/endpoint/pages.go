@@ -62,7 +62,11 @@ func (e *endpoint) refuseOnPage(w *response, r *http.Request, refusal *oauth.Ref
 			kind = console.MessageUnavailable
 		}
 	}
-	e.page(w, &standard, code, "", e.Pages.Message(e.language(r), console.Message{Kind: kind, Detail: refusal.Description, RequestID: w.requestID}))
+	page := console.Message{Kind: kind, RequestID: w.requestID}
+	if kind == console.MessageBadRequest {
+		page.Detail = refusal.Description
+	}
+	e.page(w, &standard, code, "", e.Pages.Message(e.language(r), page))
 }
 
 func (e *endpoint) language(r *http.Request) string {

@@ -107,7 +107,7 @@ func (m *redemption) decide(v *GrantView, keys *Keys) error {
 		return fmt.Errorf("check authorization code: %w", errKeyMissing)
 	case pending && !hmac.Equal(hash[:], g.CurrentHash[:]):
 		return ErrCodeUnknown
-	case !pending && g.ClientID == m.client.ID:
+	case g.Status == GrantActive && g.ClientID == m.client.ID:
 		return ErrCodeUsed
 	case !pending:
 		return ErrCodeUnknown

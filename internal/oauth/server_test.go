@@ -21,6 +21,7 @@ import (
 
 const (
 	home      = "192.0.2.0/24"
+	webURI    = "https://app.example.com/cb"
 	elsewhere = "198.51.100.0/24"
 )
 
@@ -94,10 +95,10 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r.Server = &oauth.Server{
-		Store: r.faulty, Directory: directory, Signer: ring, Secrets: secrets, Keys: keys, Now: r.clock.Now, Rand: rand.Reader,
+		Store: r.faulty, Directory: directory, Passwords: directory, Signer: ring, Secrets: secrets, Keys: keys, Now: r.clock.Now, Rand: rand.Reader,
 		Settings: oauth.Settings{
 			Issuer: "https://issuer.example.com", AccessTokenLifetime: time.Hour, RefreshTokenLifetime: 30 * 24 * time.Hour,
-			AbsoluteLifetime: 365 * 24 * time.Hour, LateWindow: 10 * time.Second, RetryBudget: 100, SigningAlg: signing.EdDSA, MaxGrants: 1000,
+			AbsoluteLifetime: 365 * 24 * time.Hour, LateWindow: 10 * time.Second, RetryBudget: 100, SigningAlg: signing.EdDSA, MaxGrants: 1000, SessionLifetime: 12 * time.Hour,
 		},
 	}
 	r.secret, err = oauth.GenerateClientSecret(rand.Reader)
@@ -115,6 +116,10 @@ func newRig(t *testing.T) *rig {
 		{ID: "confidential", Active: true, GrantTypes: passwordOnly, Secrets: generated, Scope: oauth.Scope{"read", "write"}},
 		{ID: "reusable", Active: true, GrantTypes: passwordOnly, Secrets: generated, ReusableRefreshTokens: true},
 		{ID: "code", Active: true, GrantTypes: []string{oauth.GrantTypeAuthorizationCode}, Secrets: generated},
+		{ID: "web", Public: true, Active: true, GrantTypes: []string{oauth.GrantTypeAuthorizationCode}, Scope: oauth.Scope{"read", "write"}, RedirectURIs: []string{webURI}},
+		{ID: "site", Active: true, GrantTypes: []string{oauth.GrantTypeAuthorizationCode}, Secrets: generated, RedirectURIs: []string{webURI, webURI + "?a=b"}},
+		{ID: "shop", Public: true, Active: true, Storefront: true, RedirectURIs: []string{webURI}},
+		{ID: "limited", Public: true, Active: true, GrantTypes: passwordOnly, APIs: []string{"rest_json_api", "rest_plain"}},
 		{ID: "machine", Active: true, GrantTypes: []string{oauth.GrantTypeClientCredentials}, Secrets: generated},
 		{ID: "chosen", Active: true, GrantTypes: passwordOnly, Secrets: []oauth.ClientSecret{{Hash: hash}}},
 	} {
@@ -252,6 +257,10 @@ func (f *faultyStore) Client(ctx context.Context, id string) (oauth.Client, erro
 
 func (f *faultyStore) Grant(ctx context.Context, id oauth.GrantID) (oauth.GrantView, error) {
 	return run(f, func() (oauth.GrantView, error) { return f.Store.Grant(ctx, id) })
+}
+
+func (f *faultyStore) RedeemGrant(ctx context.Context, n oauth.NewGrant, pendingHash [32]byte) error {
+	return f.write(func() error { return f.Store.RedeemGrant(ctx, n, pendingHash) })
 }
 
 func (f *faultyStore) CreateGrant(ctx context.Context, n oauth.NewGrant) error {

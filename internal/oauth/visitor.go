@@ -11,6 +11,10 @@ const (
 	visitorPassword = "guest"
 )
 
+// Username is the name of a grant's subject, as OroCommerce has it: a visitor's is made
+// of the grant. Empty: the subject is gone.
+func (v *GrantView) Username() string { return v.Grant.name(&v.Subject) }
+
 // name is the subject's name in an access token of OroCommerce's profile.
 func (g *Grant) name(subject *Subject) string {
 	if g.Subject == VisitorID {
