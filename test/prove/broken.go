@@ -13,6 +13,9 @@ var (
 	commits    = check{pkg: "internal/sqlstore", test: "TestFailedCommit"}
 	inSQLite   = check{pkg: "internal/sqlstore", test: "TestSQLite"}
 	inPostgres = check{pkg: "internal/sqlstore", test: "TestPostgres/read_committed"}
+	codes      = check{pkg: "internal/oauth", test: "TestCodeIsUsedOnce"}
+	together   = check{pkg: "internal/oauth", test: "TestCodeTogether"}
+	standby    = check{pkg: "test/cut", test: "TestStandbyIsMissing"}
 	cuts       = check{pkg: "test/cut", test: "TestCutConnections"}
 	primaries  = check{pkg: "test/failover", test: "TestTwoPrimaries"}
 	lives      = check{pkg: "test/rotation", test: "TestStateMachineMemory"}
@@ -29,6 +32,8 @@ var (
 const (
 	presentFile   = "internal/oauth/grant.go"
 	refreshFile   = "internal/oauth/grant_refresh_token.go"
+	codeFile      = "internal/oauth/grant_authorization_code.go"
+	passwordFile  = "internal/oauth/grant_password.go"
 	tokenFile     = "internal/oauth/refreshtoken.go"
 	accessFile    = "internal/oauth/accesstoken.go"
 	memoryFile    = "internal/memory/grants.go"
@@ -93,13 +98,33 @@ var variants = []variant{
 	},
 	{
 		what:    "a revocation that conflicts (SQL)",
-		changes: []change{{sqlFile, "WHERE id = $3 AND status = 'active'`\n\n// touchGrant", "WHERE id = $3 AND status = 'active' AND retries = 0`\n\n// touchGrant"}},
+		changes: []change{{sqlFile, "WHERE id = $3 AND status <> 'revoked'`", "WHERE id = $3 AND status <> 'revoked' AND retries = 0`"}},
 		checks:  []check{inSQLite, livesSQL, model},
 	},
 	{
 		what:    "a replay is refused although its revocation failed",
-		changes: []change{{refreshFile, "if err := s.revokeSurely(ctx, f, refusal.Reason, e); err != nil {", "if err := s.revokeSurely(ctx, f, refusal.Reason, e); err != nil && f == nil {"}},
+		changes: []change{{refreshFile, "refusal.Reason, e); err != nil {\n\t\t\treturn faultOnly(\"revoke grant\"", "refusal.Reason, e); err != nil && f == nil {\n\t\t\treturn faultOnly(\"revoke grant\""}},
 		checks:  []check{nthStep, model},
+	},
+	{
+		what:    "a code can be redeemed twice (memory)",
+		changes: []change{{memoryFile, "g.Version != n.Grant.Version || g.Status != oauth.GrantPending || g.CurrentHash != pendingHash ||", "false ||"}},
+		checks:  []check{together, inMemory},
+	},
+	{
+		what:    "a code can be redeemed twice (SQL)",
+		changes: []change{{sqlFile, "WHERE id = $5 AND version = $6 AND current_hash = $7 AND status = 'pending'", "WHERE id = $5 AND $6 = $6 AND $7 = $7"}},
+		checks:  []check{inSQLite},
+	},
+	{
+		what:    "a code that comes again ends nothing",
+		changes: []change{{codeFile, "errors.Is(refusal, ErrCodeUsed) && !m.unknown:", "errors.Is(refusal, ErrCodeUsed) && m.unknown:"}},
+		checks:  []check{codes},
+	},
+	{
+		what:    "a login whose outcome is unknown is looked at where nothing is durable",
+		changes: []change{{passwordFile, "s.Store.ConfirmGrant(context.WithoutCancel(ctx), g.ID)", "s.Store.Grant(context.WithoutCancel(ctx), g.ID)"}},
+		checks:  []check{standby},
 	},
 	{
 		what:    "a refusal that was not recorded",

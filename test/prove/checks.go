@@ -38,6 +38,8 @@ var checks = []check{
 	{what: "concurrent histories of several servers", pkg: "test/history", test: "TestHistories", share: 60, atLeast: 5 * time.Second},
 	{what: "concurrent histories of several nodes on PostgreSQL", pkg: "test/history", test: "TestHistoriesOnPostgres", share: 50, atLeast: 5 * time.Second},
 	{what: "connections to PostgreSQL that are cut, or lie", pkg: "test/cut", test: "TestCutConnections", share: 60, atLeast: 5 * time.Second},
+	{what: "connections to PostgreSQL that are cut at every message", pkg: "test/cut", test: "TestEveryMessage", share: 20, atLeast: 5 * time.Second},
+	{what: "a database that dies, and one whose standby is missing", pkg: "test/cut", test: "TestStandbyIsMissing", share: 10, atLeast: 5 * time.Second},
 	{what: "two primaries, one of the past", pkg: "test/failover", test: "TestTwoPrimaries", share: 35, atLeast: 5 * time.Second},
 	{what: "killed anywhere", pkg: "test/crash", test: "TestCrashLoop", share: 70, atLeast: 5 * time.Second},
 	{what: "false histories are seen through", pkg: "test/history", test: "TestFalsifiedHistories", share: 2},
