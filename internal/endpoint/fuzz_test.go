@@ -136,3 +136,17 @@ func FuzzInQuery(f *testing.F) {
 		}
 	})
 }
+
+// FuzzOnward: signing in leads to a page of ours, however the address is spelled.
+func FuzzOnward(f *testing.F) {
+	for _, seed := range []string{"", "/oauth2/devices", "/oauth2/authorize?a=b#c", "//evil.example/oauth2/devices", "/\\evil.example", "https://evil.example/oauth2/devices", "/oauth2/devices/..", "/oauth2%2fdevices"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, asked string) {
+		to := onward(asked)
+		path, _, _ := strings.Cut(to, "?")
+		if !slices.Contains(continues, path) || strings.ContainsAny(to, "\r\n\\ ") {
+			t.Errorf("%q leads to %q", asked, to)
+		}
+	})
+}

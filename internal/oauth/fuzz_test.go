@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"regexp"
 	"slices"
@@ -112,6 +113,33 @@ func FuzzVerifyClientSecret(f *testing.F) {
 		}
 		if id, ok := SecretKeyID(hash); ok && (!IsGeneratedSecretHash(hash) || err == nil && id != 7 && id != 3) {
 			t.Errorf("%q is under key %d", hash, id)
+		}
+	})
+}
+
+// FuzzParseCode: an authorization code is one that we made, in the one spelling that we
+// made it in.
+func FuzzParseCode(f *testing.F) {
+	keys, err := ParseKeys("1 " + strings.Repeat("A", 43))
+	if err != nil {
+		f.Fatal(err)
+	}
+	uri := "https://app.example.com/cb"
+	made, err := keys.formatCode(code{GrantID: GrantID{1}, Secret: RefreshSecret{2}, RedirectURI: &uri, Challenge: "challenge", Method: methodS256})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{string(made), string(made) + "\n", string(made) + "=", strings.ToUpper(string(made)), "cfc_", "cfc_AAE", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := keys.parseCode(Secret(text))
+		if err != nil {
+			return
+		}
+		raw, _ := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(text, codePrefix))
+		if text != codePrefix+base64.RawURLEncoding.EncodeToString(raw) || c.GrantID != (GrantID{1}) || c.Secret != (RefreshSecret{2}) || *c.RedirectURI != uri {
+			t.Errorf("took %q", text)
 		}
 	})
 }
