@@ -692,3 +692,43 @@ func TestDevices(t *testing.T) {
 		t.Errorf("a session that was ended: got %v", err)
 	}
 }
+
+// TestCodeNthStepFails lets the n-th step of the store fail: the answer is tokens or a
+// fault, never a refusal; and after a fault the same request gets tokens, or the code
+// is used and what it had produced is ended.
+func TestCodeNthStepFails(t *testing.T) {
+	t.Parallel()
+	for n := 1; ; n++ {
+		steps := 0
+		for _, how := range []struct {
+			after bool
+			with  error
+		}{{false, errDisk}, {true, errDisk}, {false, oauth.ErrOutcomeUnknown}, {true, oauth.ErrOutcomeUnknown}, {false, oauth.ErrConflict}} {
+			r := newRig(t)
+			code := r.code()
+			r.faulty.failNext(n, how.after, how.with)
+			tokens, err := r.redeem(code)
+			steps = max(steps, r.faulty.steps)
+			r.faulty.failNext(0, false, nil)
+			what := fmt.Sprintf("step %d fails with %v, after it was done: %t", n, how.with, how.after)
+			switch {
+			case err == nil:
+				if _, err := r.AccessToken(t.Context(), tokens.AccessToken); err != nil {
+					t.Errorf("%s: the access token: %v", what, err)
+				}
+			case !isFault(err):
+				t.Errorf("%s: got %v, want tokens or a fault", what, err)
+			default:
+				if _, err := r.redeem(code); err != nil && !errors.Is(err, oauth.ErrCodeUsed) {
+					t.Errorf("%s: the same again: %v", what, err)
+				}
+			}
+		}
+		if steps < n {
+			if n < 4 {
+				t.Errorf("a redemption has %d steps, want at least 3", n-1)
+			}
+			return
+		}
+	}
+}
