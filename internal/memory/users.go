@@ -86,8 +86,9 @@ func (s *Store) UserByEmail(_ context.Context, email string) (oauth.User, error)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var found []oauth.User
+	wanted := strings.ToLower(email)
 	for _, u := range s.users {
-		if u.Email != "" && strings.ToLower(u.Email) == strings.ToLower(email) {
+		if u.Email != "" && strings.ToLower(u.Email) == wanted {
 			found = append(found, *u)
 		}
 	}
