@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"regexp"
 	"strconv"
@@ -134,36 +136,80 @@ func (c color) text() color {
 	return black
 }
 
-// images are the kinds of logos, by how their files begin.
-var images = []struct{ begins, extension, mediaType string }{
-	{"\x89PNG\r\n\x1a\n", "png", "image/png"},
-	{"\xff\xd8\xff", "jpg", "image/jpeg"},
-	{"RIFF", "webp", "image/webp"},
-	{"<svg", "svg", "image/svg+xml"},
-	{"<?xml", "svg", "image/svg+xml"},
+// images are the kinds of logos besides SVG, by how their files begin; then a size may
+// come, and another mark.
+var images = []struct{ extension, mediaType, begins, mark string }{
+	{"png", "image/png", "\x89PNG\r\n\x1a\n", ""},
+	{"jpg", "image/jpeg", "\xff\xd8\xff", ""},
+	{"webp", "image/webp", "RIFF", "WEBP"},
 }
+
+// sizeLength is the length of the size in the header of a WebP file.
+const sizeLength = 4
 
 // maxLogo is the largest logo in bytes: every visitor loads it.
 const maxLogo = 512 << 10
 
-// loadLogo takes the logo. Browsers run no scripts of an image; one that brings some is
-// refused all the same.
+// loadLogo takes the logo.
 func (p *Pages) loadLogo(b Brand) error {
-	if len(b.Logo) == 0 {
+	switch {
+	case len(b.Logo) == 0:
 		return nil
-	}
-	if len(b.Logo) > maxLogo {
+	case len(b.Logo) > maxLogo:
 		return fmt.Errorf("the logo is larger than %d KiB", maxLogo>>10)
 	}
 	for _, kind := range images {
-		if !bytes.HasPrefix(b.Logo, []byte(kind.begins)) {
-			continue
+		rest, begins := bytes.CutPrefix(b.Logo, []byte(kind.begins))
+		if begins && (kind.mark == "" || len(rest) > sizeLength && bytes.HasPrefix(rest[sizeLength:], []byte(kind.mark))) {
+			p.logo = p.addAsset("logo", kind.extension, asset{b.Logo, kind.mediaType})
+			return nil
 		}
-		if text := strings.ToLower(string(b.Logo)); kind.extension == "svg" && (!strings.Contains(text, "<svg") || strings.Contains(text, "<script")) {
-			return errors.New("the logo is no SVG file without scripts")
-		}
-		p.logo = p.addAsset("logo", kind.extension, asset{b.Logo, kind.mediaType})
-		return nil
 	}
-	return errors.New("the logo is no PNG, JPEG, WebP or SVG file")
+	if err := checkSVG(b.Logo); err != nil {
+		return fmt.Errorf("the logo is no PNG, JPEG or WebP file, and no plain SVG file: %w", err)
+	}
+	p.logo = p.addAsset("logo", "svg", asset{b.Logo, "image/svg+xml"})
+	return nil
+}
+
+// checkSVG allows an SVG file that is nothing but a drawing: it runs nothing, and loads
+// nothing from elsewhere.
+func checkSVG(file []byte) error {
+	decoder := xml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(file, []byte("\ufeff"))))
+	elements := 0
+	for {
+		token, err := decoder.Token()
+		if errors.Is(err, io.EOF) && elements > 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch t := token.(type) {
+		case xml.Directive:
+			return errors.New("it has a document type")
+		case xml.StartElement:
+			if elements++; elements == 1 && t.Name.Local != "svg" {
+				return errors.New("it does not begin with the element svg")
+			}
+			if err := checkElement(t); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func checkElement(e xml.StartElement) error {
+	if name := strings.ToLower(e.Name.Local); name == "script" || name == "foreignobject" || name == "iframe" {
+		return fmt.Errorf("it has the element %s", name)
+	}
+	for _, a := range e.Attr {
+		switch name := strings.ToLower(a.Name.Local); {
+		case strings.HasPrefix(name, "on"):
+			return fmt.Errorf("it has the attribute %s", name)
+		case name == "href" && !strings.HasPrefix(a.Value, "#") && !strings.HasPrefix(a.Value, "data:image/"):
+			return errors.New("it refers to something elsewhere")
+		}
+	}
+	return nil
 }

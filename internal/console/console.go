@@ -15,7 +15,7 @@ type Brand struct {
 
 // Form is where a form leads, and what it carries along unseen.
 type Form struct {
-	Action string // path and query; empty: the form is not shown
+	Action string // path and query
 	Hidden []Field
 }
 
@@ -77,6 +77,8 @@ type Password struct {
 	Problem  Problem
 	Hint     string // why the new password is weak, in a sentence
 	Done     bool
+
+	RetryAfter time.Duration
 }
 
 // Devices is the page that shows where a user is signed in.

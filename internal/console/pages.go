@@ -10,6 +10,7 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/text/language"
 )
@@ -101,8 +102,14 @@ func (p *Pages) loadTemplates() error {
 // Language chooses the language of a page by an Accept-Language header (RFC 9110
 // section 12.5.4).
 func (p *Pages) Language(accept string) string {
-	const longest = 256 // what a browser sends is much shorter
-	tags, _, err := language.ParseAcceptLanguage(accept[:min(len(accept), longest)])
+	const most = 16 // a browser sends a few
+	var wanted []string
+	for element := range strings.SplitSeq(accept[:min(len(accept), 64*most)], ",") {
+		if _, _, err := language.ParseAcceptLanguage(element); err == nil && len(wanted) < most {
+			wanted = append(wanted, element)
+		}
+	}
+	tags, _, err := language.ParseAcceptLanguage(strings.Join(wanted, ","))
 	if err != nil {
 		return defaultLanguage
 	}
@@ -130,11 +137,22 @@ func (v *view) Message(part string) string {
 	return v.T("message_" + string(v.Page.(Message).Kind) + "_" + part)
 }
 
-// T is a text of the page's language, with its parameters put in.
+// fromRight reports whether a letter is written from right to left.
+func fromRight(r rune) bool {
+	return unicode.In(r, unicode.Arabic, unicode.Hebrew, unicode.Syriac, unicode.Thaana, unicode.Nko, unicode.Adlam)
+}
+
+// T is a text of the page's language, with its parameters put in. Names may be written
+// in another direction than the text: marks keep that within them (UAX #9).
 func (v *view) T(name string, parameters ...any) string {
 	text := v.texts[name]
 	if len(parameters) == 0 {
 		return text
+	}
+	for i, p := range parameters {
+		if s, ok := p.(string); ok && strings.ContainsFunc(s, fromRight) {
+			parameters[i] = "\u2068" + s + "\u2069"
+		}
 	}
 	return fmt.Sprintf(text, parameters...)
 }
@@ -142,7 +160,7 @@ func (v *view) T(name string, parameters ...any) string {
 // Day is a day as it is written in the page's language, in UTC.
 func (v *view) Day(t time.Time) string {
 	t = t.UTC()
-	return v.T("day", t.Day(), v.texts[fmt.Sprintf("month_%d", int(t.Month()))], t.Year(), t.Format("15:04"))
+	return fmt.Sprintf(v.texts["day"], t.Day(), v.texts[fmt.Sprintf("month_%d", int(t.Month()))], t.Year(), t.Format("15:04"))
 }
 
 // Machine is a time as machines read it.

@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 
@@ -51,7 +52,7 @@ func (e *endpoint) showDevices(w *response, r *http.Request, session *oauth.Sess
 		g := &v.Grant
 		page.Grants = append(page.Grants, console.Device{
 			Form: e.form(session, devicesPath, "devices", console.Field{Name: "grant_id", Value: g.PublicID}),
-			Name: d.Clients[g.ClientID], Scope: g.Scope, Since: g.CreatedAt, LastUsed: g.LastUsedAt,
+			Name: cmp.Or(d.Clients[g.ClientID], g.ClientID), Scope: g.Scope, Since: g.CreatedAt, LastUsed: g.LastUsedAt,
 		})
 	}
 	for _, s := range d.Sessions {
@@ -137,7 +138,7 @@ func (e *endpoint) passwordRefused(w *response, r *http.Request, session *oauth.
 	}
 	var refusal *oauth.Refusal
 	errors.As(err, &refusal)
-	page := console.Password{Problem: problem}
+	page := console.Password{Problem: problem, RetryAfter: refusal.RetryAfter}
 	switch problem {
 	case console.ProblemCredentials:
 		page.Problem = console.ProblemCurrent

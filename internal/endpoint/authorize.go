@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -109,10 +110,7 @@ func (e *endpoint) askConsent(d *dialect, w *response, r *http.Request, a *oauth
 
 // clientName is what people know a client by.
 func clientName(c *oauth.Client) string {
-	if c.Name == "" {
-		return c.ID
-	}
-	return c.Name
+	return cmp.Or(c.Name, c.ID)
 }
 
 // destination says where a redirection URI leads: a host, or an app by its scheme.

@@ -173,7 +173,9 @@ func (e *endpoint) asset(w *response, r *http.Request) error {
 	if !ok {
 		return oauth.ErrPathUnknown
 	}
-	w.Header()["Cache-Control"] = forEver
+	h := w.Header()
+	h["Cache-Control"] = forEver
+	h["Content-Security-Policy"] = []string{"default-src 'none'; style-src 'unsafe-inline'; sandbox"} // a logo that is looked at alone
 	w.send(http.StatusOK, []string{mediaType}, body)
 	return nil
 }
