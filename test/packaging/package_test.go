@@ -22,8 +22,11 @@ var contents = []string{
 	"-rw-r--r-- root/root /usr/share/doc/counterfoil/copyright",
 	"-rw-r--r-- root/root /usr/share/doc/counterfoil/third-party-licenses",
 	"-rw-r--r-- root/root /usr/share/doc/counterfoil/operations.md",
+	"-rw-r--r-- root/root /usr/share/doc/counterfoil/orocommerce.md",
 	"-rw-r--r-- root/root /usr/share/doc/counterfoil/examples/credentials.conf",
 	"-rw-r--r-- root/root /usr/share/doc/counterfoil/examples/nginx.conf",
+	"-rw-r--r-- root/root /usr/share/doc/counterfoil/examples/nginx-orocommerce.conf",
+	"-rw-r--r-- root/root /usr/share/doc/counterfoil/examples/nginx-orocommerce-proxy.conf",
 	"-rw-r--r-- root/root /usr/share/doc/counterfoil/examples/haproxy.cfg",
 }
 
