@@ -188,6 +188,10 @@ func checkSVG(file []byte) error {
 		switch t := token.(type) {
 		case xml.Directive:
 			return errors.New("it has a document type")
+		case xml.CharData:
+			if loads(string(t)) {
+				return errElsewhere
+			}
 		case xml.StartElement:
 			if elements++; elements == 1 && t.Name.Local != "svg" {
 				return errors.New("it does not begin with the element svg")
@@ -199,6 +203,13 @@ func checkSVG(file []byte) error {
 	}
 }
 
+var errElsewhere = errors.New("it refers to something elsewhere")
+
+// elsewhere finds what a stylesheet loads that is not in the file itself.
+var elsewhere = regexp.MustCompile(`(?i)@import|url\(\s*["']?\s*[^#"'\s]`)
+
+func loads(style string) bool { return elsewhere.MatchString(style) }
+
 func checkElement(e xml.StartElement) error {
 	if name := strings.ToLower(e.Name.Local); name == "script" || name == "foreignobject" || name == "iframe" {
 		return fmt.Errorf("it has the element %s", name)
@@ -208,7 +219,9 @@ func checkElement(e xml.StartElement) error {
 		case strings.HasPrefix(name, "on"):
 			return fmt.Errorf("it has the attribute %s", name)
 		case name == "href" && !strings.HasPrefix(a.Value, "#") && !strings.HasPrefix(a.Value, "data:image/"):
-			return errors.New("it refers to something elsewhere")
+			return errElsewhere
+		case loads(a.Value):
+			return errElsewhere
 		}
 	}
 	return nil

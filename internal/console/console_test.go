@@ -147,6 +147,7 @@ func TestLogos(t *testing.T) {
 		begin + `><script>1</script></svg>`: false, begin + ` xmlns:s="http://www.w3.org/2000/svg"><s:script/></svg>`: false, begin + ` onload="x()"/>`: false,
 		begin + `><image href="https://evil.example/x.png"/></svg>`: false, begin + `><foreignObject/></svg>`: false,
 		`<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/passwd">]><svg>&x;</svg>`: false,
+		begin + `><style>@import "https://evil.example/x.css"</style></svg>`:                          false, begin + `><path fill="url(https://evil.example/#x)"/></svg>`: false, begin + `><path fill="url('#x')"/></svg>`: true,
 		"RIFF\x24\x00\x00\x00WAVEfmt ": false, "RIFF": false, "<html><svg/></html>": false, "<svg": false, "text": false, strings.Repeat("x", maxLogo+1): false,
 	} {
 		p, err := New(Brand{Logo: []byte(file)}, "/assets/")
