@@ -20,7 +20,7 @@ import (
 // patience is how long a node waits for the database, and slack what a busy machine may
 // add to the two steps that a request waits for.
 const (
-	patience = 500 * time.Millisecond
+	patience = 1500 * time.Millisecond
 	slack    = 2 * time.Second
 )
 
