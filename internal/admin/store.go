@@ -46,8 +46,8 @@ type Store interface {
 	// state, unless it is empty. It raises the version of the clients the user
 	// owns. ErrNotFound if there is none.
 	SetUserState(ctx context.Context, id string, enabled *bool, state oauth.SubjectState, e oauth.Event) error
-	// SetPassword sets the password hash; endGrants raises the epoch, and so ends
-	// the user's grants. ErrNotFound if there is none.
+	// SetPassword sets the password hash and deletes the user's sessions; endGrants
+	// raises the epoch, and so ends the user's grants. ErrNotFound if there is none.
 	SetPassword(ctx context.Context, id, hash string, endGrants bool, e oauth.Event) error
 	// DeleteUser ends all grants of the user for good, with reason "user_deleted",
 	// and removes it; their rows stay until clean-up. It raises the version of the

@@ -3,6 +3,7 @@ package endpoint
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -22,6 +23,9 @@ const (
 // to the client. GET shows, POST is the answer of the consent page.
 func (e *endpoint) authorize(d *dialect) handler {
 	return func(w *response, r *http.Request) error {
+		if r.Method == http.MethodHead { // it would make a code
+			return notAllowed("GET, POST")(w, r)
+		}
 		a, err := e.authorization(d, w, r)
 		if err != nil {
 			return e.toldToClient(d, w, &a, err)
@@ -49,6 +53,9 @@ func (e *endpoint) authorize(d *dialect) handler {
 // authorizeVisitor gives a storefront's client a code for a visitor, who has no account
 // and is asked nothing.
 func (e *endpoint) authorizeVisitor(w *response, r *http.Request) error {
+	if r.Method == http.MethodHead {
+		return notAllowed("GET")(w, r)
+	}
 	request, err := e.authorizationRequest(&oroCommerce, w, r)
 	if err != nil {
 		return err
@@ -98,7 +105,7 @@ func (e *endpoint) askConsent(d *dialect, w *response, r *http.Request, a *oauth
 	to, _ := url.Parse(a.RedirectURI) // it was registered
 	here := r.URL.RequestURI()
 	e.page(w, d, http.StatusOK, a.RedirectURI, e.Pages.Consent(e.language(r), console.Consent{
-		Form:     e.form(session, here, consentPurpose(r)),
+		Form:     e.form(session, here, consentPurpose(r, a)),
 		Client:   clientName(&a.Client),
 		Username: session.Subject.Username,
 		Scopes:   a.Scope, APIs: a.Client.APIs,
@@ -115,18 +122,21 @@ func clientName(c *oauth.Client) string {
 
 // destination says where a redirection URI leads: a host, or an app by its scheme.
 func destination(u *url.URL) string {
-	if u.Host != "" {
+	if u.Scheme == "https" || u.Scheme == "http" {
 		return u.Host
 	}
-	return u.Scheme + ":"
+	return u.Scheme + ":" // what comes after it says nothing
 }
 
-// consentPurpose binds the token of a consent form to the request it is about.
-func consentPurpose(r *http.Request) string { return "consent " + r.URL.RequestURI() }
+// consentPurpose binds the token of a consent form to the request it is about, and to
+// what the client was when the user was asked.
+func consentPurpose(r *http.Request, a *oauth.Authorization) string {
+	return fmt.Sprintf("consent %d %s", a.Client.Version, r.URL.RequestURI())
+}
 
 // answerConsent takes the answer of the consent page. Whatever is not a yes is a no.
 func (e *endpoint) answerConsent(d *dialect, w *response, r *http.Request, a *oauth.Authorization, session *oauth.SessionView) error {
-	fields, err := e.submitted(w, r, session, consentPurpose(r))
+	fields, err := e.submitted(w, r, session, consentPurpose(r, a))
 	if err != nil {
 		return err
 	}

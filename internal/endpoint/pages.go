@@ -41,7 +41,7 @@ func formTarget(redirectURI string) string {
 	switch {
 	case err != nil || u.Scheme == "":
 		return ""
-	case (u.Scheme == "http" || u.Scheme == "https") && !strings.ContainsAny(u.Host, ";, '\""):
+	case (u.Scheme == "http" || u.Scheme == "https") && !strings.ContainsAny(u.Host, ";, '\"["): // a policy has no spelling for IPv6
 		return " " + u.Scheme + "://" + u.Host
 	}
 	return " " + u.Scheme + ":"

@@ -224,6 +224,12 @@ func TestForgedForms(t *testing.T) {
 			t.Errorf("%s without a token: %d", path, answer.StatusCode)
 		}
 	}
+	kept := v.cookie
+	v.cookie = "" // a browser keeps it back (SameSite)
+	if answer := v.post("/oauth2/sign-out", nil); answer.Header.Get("Set-Cookie") != "" {
+		t.Error("another site signs users out")
+	}
+	v.cookie = kept
 	if page := v.get("/oauth2/devices"); page.StatusCode != http.StatusOK {
 		t.Errorf("afterwards: %d", page.StatusCode)
 	}
@@ -281,6 +287,11 @@ func TestAuthorizeShows(t *testing.T) {
 	} {
 		if page := v.get(path); page.StatusCode != want {
 			t.Errorf("%s: %d, want %d", path, page.StatusCode, want)
+		}
+	}
+	for _, path := range []string{ofSite, "/oauth2-token/authorize", "/oauth2-token/authorize-visitor"} {
+		if page := v.send(http.MethodHead, path, ""); page.StatusCode != http.StatusMethodNotAllowed {
+			t.Errorf("HEAD %s: %d, want 405: it would make a code", path, page.StatusCode)
 		}
 	}
 	if page := v.post("/oauth2-token/authorize-visitor", nil); page.StatusCode != http.StatusMethodNotAllowed {

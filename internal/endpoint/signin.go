@@ -66,6 +66,7 @@ func (e *endpoint) takeSignIn(w *response, r *http.Request) error {
 		Browser: browser(r.UserAgent()), Source: w.source, RequestID: w.requestID,
 	})
 	if err == nil {
+		e.leave(w, r)
 		w.outcome = "signed_in"
 		e.remember(w, token)
 		e.redirect(w, to)
@@ -81,6 +82,14 @@ func (e *endpoint) takeSignIn(w *response, r *http.Request) error {
 	w.setRetryAfter(refusal)
 	e.showSignIn(w, r, status(refusal), to, console.SignIn{Username: username, Problem: problem, RetryAfter: refusal.RetryAfter})
 	return nil
+}
+
+// leave ends the session that the browser had before it signed in anew. Where that does
+// not succeed, it ends by itself in time.
+func (e *endpoint) leave(w *response, r *http.Request) {
+	if before, err := e.session(r); err == nil {
+		_ = e.Server.EndSession(r.Context(), &before, before.Session.Key.ID(), oauth.Event{RequestID: w.requestID, Source: w.source})
+	}
 }
 
 // problems are the refusals that a user can do something about, as the pages know them.
@@ -106,8 +115,7 @@ func problemOf(err error) (console.Problem, bool) {
 // signOut ends the session of the browser, or all sessions and grants of its user.
 func (e *endpoint) signOut(w *response, r *http.Request) error {
 	session, err := e.session(r)
-	if errors.Is(err, oauth.ErrSessionMissing) {
-		e.remember(w, "")
+	if errors.Is(err, oauth.ErrSessionMissing) { // or the form came from elsewhere: the cookie stays as it is
 		e.redirect(w, signInPath)
 		return nil
 	}

@@ -17,7 +17,9 @@ func (s *Store) Cleanup(_ context.Context, c admin.Cleanup) (admin.Removed, erro
 	now := s.now()
 	dead := func(end time.Time) bool { return now.Sub(end) > c.DeadFor }
 	r := admin.Removed{
-		Grants: sweep(s.grants, c.DryRun, func(g *oauth.Grant) bool { return dead(overSince(g)) }),
+		Grants: sweep(s.grants, c.DryRun, func(g *oauth.Grant) bool {
+			return dead(overSince(g)) || g.Status == oauth.GrantPending && g.IdleExpiresAt.Before(now)
+		}),
 		Failures: sweep(s.pairs, c.DryRun, func(n oauth.FailureCount) bool { return dead(n.Last.Add(oauth.PairMemory)) }) +
 			sweep(s.accounts, c.DryRun, func(n oauth.FailureCount) bool { return dead(n.Last.Add(oauth.PairMemory)) }) +
 			sweep(s.secrets, c.DryRun, func(n oauth.FailureCount) bool { return dead(n.Last.Add(oauth.PairMemory)) }) +

@@ -51,7 +51,7 @@ func (s *Store) CreateClient(_ context.Context, c oauth.Client, e oauth.Event) e
 		return oauth.ErrExists
 	}
 	created := copyClient(&c)
-	created.CreatedAt, created.LastUsedAt, created.NotBefore = s.now(), time.Time{}, time.Time{}
+	created.CreatedAt, created.LastUsedAt, created.NotBefore = s.now(), time.Time{}, s.ended[c.ID]
 	s.putClient(&created)
 	s.record(e)
 	return nil
@@ -71,7 +71,7 @@ func (s *Store) UpdateClient(_ context.Context, c oauth.Client, e oauth.Event) e
 	changed := copyClient(&c)
 	changed.CreatedAt, changed.LastUsedAt, changed.NotBefore = present.CreatedAt, present.LastUsedAt, present.NotBefore
 	if present.Active && !changed.Active {
-		changed.NotBefore = s.now()
+		changed.NotBefore = s.cutOff(present)
 	}
 	s.putClient(&changed)
 	s.record(e)
@@ -88,6 +88,11 @@ func (s *Store) SaveClientUse(_ context.Context, used map[string]time.Time) erro
 		}
 	}
 	return nil
+}
+
+// cutOff is the moment before which a client's own tokens end: never the same twice.
+func (s *Store) cutOff(c *oauth.Client) time.Time {
+	return later(s.now(), c.NotBefore.Add(time.Microsecond))
 }
 
 // putClient writes a client under a new version.
@@ -112,6 +117,7 @@ func (s *Store) DeleteClient(_ context.Context, id string, e oauth.Event) error 
 		return oauth.ErrNotFound
 	}
 	s.revokeAll(reasonClientDeleted, func(g *oauth.Grant) bool { return g.ClientID == id })
+	s.ended[id] = s.cutOff(s.clients[id])
 	delete(s.clients, id)
 	s.record(e)
 	return nil

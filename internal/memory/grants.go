@@ -49,7 +49,7 @@ func (s *Store) begin(g *oauth.Grant, n oauth.NewGrant) {
 		s.supersede(g, n.MaxGrants-1)
 	}
 	s.grants[g.ID] = g
-	if g.Status == oauth.GrantActive {
+	if n.Event.Type != "" {
 		s.record(n.Event)
 	}
 }
@@ -72,17 +72,25 @@ func (s *Store) RedeemGrant(_ context.Context, n oauth.NewGrant, pendingHash [32
 }
 
 // GrantsOf implements oauth.Store.
-func (s *Store) GrantsOf(ctx context.Context, subject string) ([]oauth.GrantView, error) {
-	return s.Grants(ctx, admin.GrantFilter{Subject: subject})
+func (s *Store) GrantsOf(ctx context.Context, subject string, most int) ([]oauth.GrantView, error) {
+	views, err := s.Grants(ctx, admin.GrantFilter{Subject: subject})
+	views = slices.DeleteFunc(views, func(v oauth.GrantView) bool {
+		return v.Grant.Status != oauth.GrantActive || v.Grant.SubjectEpoch != v.Subject.Epoch
+	})
+	return views[:min(most, len(views))], err
 }
 
-// supersede leaves at most n active grants of the subject and the client of g.
+// supersede leaves at most n grants of the subject, the client and the status of g.
 func (s *Store) supersede(g *oauth.Grant, n int) {
-	active := s.chooseGrants(func(o *oauth.Grant) bool {
-		return o.Status == oauth.GrantActive && o.Subject == g.Subject && o.ClientID == g.ClientID
+	others := s.chooseGrants(func(o *oauth.Grant) bool {
+		return o.ID != g.ID && o.Status == g.Status && o.Subject == g.Subject && o.ClientID == g.ClientID
 	})
-	slices.SortStableFunc(active, func(a, b *oauth.Grant) int { return b.LastUsedAt.Compare(a.LastUsedAt) })
-	for _, longestIdle := range active[min(n, len(active)):] {
+	slices.SortStableFunc(others, func(a, b *oauth.Grant) int { return b.LastUsedAt.Compare(a.LastUsedAt) })
+	for _, longestIdle := range others[min(n, len(others)):] {
+		if g.Status == oauth.GrantPending {
+			delete(s.grants, longestIdle.ID)
+			continue
+		}
 		s.revoke(longestIdle, reasonSuperseded)
 	}
 }
@@ -269,7 +277,7 @@ func (s *Store) RevokeGrants(_ context.Context, f admin.GrantFilter, reason stri
 		u.Epoch++
 	default:
 		s.raiseVersion(c)
-		c.NotBefore = s.now()
+		c.NotBefore = s.cutOff(c)
 	}
 	n := s.revokeAll(reason, fits(f))
 	s.record(e)

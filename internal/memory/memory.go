@@ -17,7 +17,8 @@ type Store struct {
 
 	mu       sync.Mutex
 	clients  map[string]*oauth.Client
-	versions map[string]int64 // the last version of every client ID there ever was
+	versions map[string]int64     // the last version of every client ID there ever was
+	ended    map[string]time.Time // when clients were deleted, by ID
 	users    map[string]*oauth.User
 	deleted  map[string]bool // IDs of users that are gone
 	grants   map[oauth.GrantID]*oauth.Grant
@@ -43,6 +44,7 @@ func New(now func() time.Time) *Store {
 		clock:      now,
 		clients:    map[string]*oauth.Client{},
 		versions:   map[string]int64{},
+		ended:      map[string]time.Time{},
 		users:      map[string]*oauth.User{oauth.VisitorID: theVisitor()},
 		sessions:   map[oauth.SessionKey]oauth.Session{},
 		deleted:    map[string]bool{},

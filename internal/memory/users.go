@@ -149,12 +149,29 @@ func (s *Store) SetPassword(_ context.Context, id, hash string, endGrants bool, 
 	if u == nil {
 		return oauth.ErrNotFound
 	}
+	s.setPassword(u, hash, endGrants, e)
+	return nil
+}
+
+func (s *Store) setPassword(u *oauth.User, hash string, endGrants bool, e oauth.Event) {
 	u.PasswordHash = hash
 	u.UpdatedAt = s.now()
 	if endGrants {
 		u.Epoch++
 	}
+	s.endSessions(u.ID)
 	s.record(e)
+}
+
+// ChoosePassword implements password.Users.
+func (s *Store) ChoosePassword(_ context.Context, known oauth.User, hash string, endGrants bool, e oauth.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.users[known.ID]
+	if u == nil || u.Epoch != known.Epoch || !u.UpdatedAt.Equal(known.UpdatedAt) || u.Blocked() != nil {
+		return oauth.ErrConflict
+	}
+	s.setPassword(u, hash, endGrants, e)
 	return nil
 }
 

@@ -45,7 +45,19 @@ func (s *Server) clientAccessToken(r *request, scope Scope) (Secret, error) {
 	if err != nil {
 		return "", err
 	}
+	if since := notBefore(r.client); since != 0 {
+		b.number("client_not_before", since)
+	}
 	return s.sign(r, typ, b)
+}
+
+// notBefore is Client.NotBefore in microseconds since 1970, as a token remembers it: so
+// that no two clocks are compared.
+func notBefore(c *Client) int64 {
+	if c.NotBefore.IsZero() {
+		return 0
+	}
+	return c.NotBefore.UnixMicro()
 }
 
 // claims begins the claims of an access token, with those that all of a profile have.
@@ -165,6 +177,7 @@ type parsedClaims struct {
 	GrantID    string `json:"grant_id"`
 	Generation uint32 `json:"gen"`
 	IssuedAt   *int64 `json:"iat"`
+	NotBefore  int64  `json:"client_not_before"` // see notBefore
 	ExpiresAt  *int64 `json:"exp"`
 }
 
@@ -211,7 +224,7 @@ func (s *Server) clientAccess(ctx context.Context, c *parsedClaims) (AccessToken
 		return AccessTokenInfo{}, err
 	case !client.Active || client.Owner != "" && client.OwnerBlocked:
 		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(errors.New("the client is not in order"))
-	case time.Unix(*c.IssuedAt, 0).Before(client.NotBefore):
+	case c.NotBefore != notBefore(&client):
 		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(errors.New("revoked"))
 	}
 	return AccessTokenInfo{Subject: c.Subject, ClientID: c.ClientID, Scope: c.scope()}, nil

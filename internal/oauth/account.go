@@ -12,23 +12,26 @@ type Devices struct {
 	Sessions []Session         // newest first
 }
 
+// mostDevices is how many grants a user is shown.
+const mostDevices = 1000
+
 // Devices returns the living grants and sessions of the user of a session.
 func (s *Server) Devices(ctx context.Context, v *SessionView) (Devices, error) {
 	d := Devices{Clients: map[string]string{}}
-	views, err := s.Store.GrantsOf(ctx, v.Subject.ID)
+	views, err := s.Store.GrantsOf(ctx, v.Subject.ID, mostDevices)
 	if err != nil {
 		return d, err
 	}
+	clients := map[string]Client{}
 	for _, view := range views {
-		client, err := s.Store.Client(ctx, view.Grant.ClientID)
-		switch {
-		case errors.Is(err, ErrNotFound):
-			continue
-		case err != nil:
-			return d, err
+		client, known := clients[view.Grant.ClientID]
+		if !known {
+			if client, err = s.Store.Client(ctx, view.Grant.ClientID); err != nil && !errors.Is(err, ErrNotFound) {
+				return d, err
+			}
+			clients[view.Grant.ClientID] = client
 		}
-		policy := s.policy(&client, Standard)
-		if view.Grant.Status != GrantActive || !view.Now.Before(view.Grant.ExpiresAt(policy)) || view.Grant.SubjectEpoch != view.Subject.Epoch {
+		if client.ID == "" || !view.Now.Before(view.Grant.ExpiresAt(s.policy(&client, Standard))) {
 			continue
 		}
 		d.Grants = append(d.Grants, view)
@@ -80,27 +83,28 @@ type PasswordChange struct {
 	RequestID    string
 }
 
-// ChangePassword gives the user of a session a new password, and the browser a new
-// session: where a new password ends the user's grants, it ends the sessions too. It
+// ChangePassword gives the user of a session a new password, ends all sessions, and
+// gives the browser a new one. It
 // returns ErrPasswordIncorrect, ErrThrottled, ErrPasswordWeak, ErrBusy or a fault.
 func (s *Server) ChangePassword(ctx context.Context, v *SessionView, c PasswordChange) (Secret, error) {
-	subject, err := s.login(ctx, c.Source, Secret(v.Subject.Username), c.Current)
+	account, err := s.login(ctx, c.Source, Secret(v.Subject.Username), c.Current)
 	if err != nil {
 		return "", err
 	}
-	if subject.ID != v.Subject.ID {
+	if account.ID != v.Subject.ID {
 		return "", ErrPasswordIncorrect
 	}
-	account, err := s.Directory.Lookup(ctx, subject.Username)
+	e := Event{Type: EventAdministration, Reason: "password_set", RequestID: c.RequestID, Subject: account.ID, Source: c.Source, Detail: "by the user"}
+	err = s.Passwords.ChoosePassword(context.WithoutCancel(ctx), account, c.New, !s.Settings.KeepGrants, e)
+	if errors.Is(err, ErrConflict) { // somebody else changed the account: the password that was checked counts no more
+		return "", ErrPasswordIncorrect.Because(err)
+	}
 	if err != nil {
 		return "", err
 	}
-	e := Event{Type: EventAdministration, Reason: "password_set", RequestID: c.RequestID, Subject: subject.ID, Source: c.Source, Detail: "by the user"}
-	if err := s.Passwords.ChoosePassword(context.WithoutCancel(ctx), account, c.New, !s.Settings.KeepGrants, e); err != nil {
-		return "", err
-	}
-	if subject, err = s.Store.Subject(ctx, subject.ID); err != nil {
-		return "", err
+	subject := account.Subject
+	if !s.Settings.KeepGrants {
+		subject.Epoch++ // what this change made of it: if it is another by now, there is no session
 	}
 	return s.createSession(ctx, &subject, v.Session.Browser, Event{
 		Type: EventLogin, Reason: "sign_in", RequestID: c.RequestID, Subject: subject.ID, Source: c.Source,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -36,8 +37,13 @@ type Authorization struct {
 	policy      Policy
 }
 
-// SkipsConsent reports whether the user need not be asked.
-func (a *Authorization) SkipsConsent() bool { return a.Client.SkipConsent }
+// SkipsConsent reports whether the user need not be asked. Where any program could be
+// the client, as with an address on the user's own machine, the standard endpoint asks
+// all the same (RFC 8252 section 8.6); OroCommerce's does not.
+func (a *Authorization) SkipsConsent() bool {
+	sure := !a.Client.Public || strings.HasPrefix(a.RedirectURI, "https://")
+	return a.Client.SkipConsent && (sure || a.request.Profile == OroCommerce)
+}
 
 // CheckAuthorization checks a request to the authorization endpoint. It returns a
 // Refusal, which the client is told at Authorization.RedirectURI where that is not
@@ -225,7 +231,7 @@ func (s *Server) Approve(ctx context.Context, a *Authorization, subject Subject,
 	if err != nil {
 		return "", err
 	}
-	err = s.Store.CreateGrant(context.WithoutCancel(ctx), NewGrant{Grant: g, ClientVersion: a.Client.Version, IdleLifetime: s.codeLifetime(a.request.Profile)})
+	err = s.Store.CreateGrant(context.WithoutCancel(ctx), NewGrant{Grant: g, ClientVersion: a.Client.Version, IdleLifetime: s.codeLifetime(a.request.Profile), MaxGrants: maxPending(&g)})
 	if errors.Is(err, ErrOutcomeUnknown) {
 		err = s.wasCreated(ctx, &g, err)
 	}
@@ -233,6 +239,14 @@ func (s *Server) Approve(ctx context.Context, a *Authorization, subject Subject,
 		return "", fmt.Errorf("create pending grant: %w", err)
 	}
 	return a.answer(s.Settings.Issuer, "code", string(code)), nil
+}
+
+// maxPending is how many codes of a subject may wait at a client.
+func maxPending(g *Grant) int {
+	if g.Subject == VisitorID {
+		return 0 // all visitors are one subject
+	}
+	return 100
 }
 
 // codeLifetime is how long a code made at an endpoint lives.

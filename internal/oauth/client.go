@@ -46,8 +46,9 @@ type Client struct {
 	ReusableRefreshTokens bool
 
 	// NotBefore ends the access tokens that were issued to the client itself before
-	// (client_credentials); the store sets it when the client is deactivated or its
-	// grants are revoked. Zero: never.
+	// (client_credentials), which remember it; the store sets it when the client is
+	// deactivated or its grants are revoked, and when one of the same ID was deleted.
+	// Zero: never.
 	NotBefore  time.Time
 	LastUsedAt time.Time // when it last got an access token, to the minute; zero: never
 	CreatedAt  time.Time

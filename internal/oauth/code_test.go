@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -11,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/admin"
 	"github.com/counterfoil/counterfoil/internal/oauth"
+	"github.com/counterfoil/counterfoil/internal/password"
 )
 
 const verifier = "the-code-verifier-has-at-least-43-characters"
@@ -115,7 +118,12 @@ func TestCodeIsUsedOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.clock.add(later)
-			if _, err := r.redeem(code, "code_verifier", "another-code-verifier-than-before-of-43-characters"); !errors.Is(err, oauth.ErrCodeUsed) {
+			for _, with := range [][]string{{"code_verifier", "another-code-verifier-than-before-of-43-characters"}, {"redirect_uri", webURI + "/x"}, {"client_id", "shop"}} {
+				if _, err := r.redeem(code, with...); !errors.Is(err, oauth.ErrCodeUnknown) { // out of somebody's history: nothing ends
+					t.Errorf("the code alone: got %v", err)
+				}
+			}
+			if _, err := r.redeem(code); !errors.Is(err, oauth.ErrCodeUsed) {
 				t.Errorf("the code again: got %v, want %v", err, oauth.ErrCodeUsed)
 			}
 			if _, err := r.AccessToken(t.Context(), next.AccessToken); !errors.Is(err, oauth.ErrAccessTokenInvalid) {
@@ -405,10 +413,17 @@ func TestPlainChallenge(t *testing.T) {
 		t.Fatal(err)
 	}
 	code := r.approve(oauth.OroCommerce, request...).Get("code")
-	if _, err := r.redeem(code, "code_verifier", verifier+"x"); !errors.Is(err, oauth.ErrVerifierWrong) {
+	redeem := func(profile oauth.Profile, verifier string) error {
+		_, err := r.ask(profile, home, "grant_type", "authorization_code", "client_id", "web", "code", code, "redirect_uri", webURI, "code_verifier", verifier)
+		return err
+	}
+	if err := redeem(oauth.OroCommerce, verifier+"x"); !errors.Is(err, oauth.ErrVerifierWrong) {
 		t.Errorf("another verifier: got %v", err)
 	}
-	if _, err := r.redeem(code); err != nil {
+	if err := redeem(oauth.Standard, verifier); !errors.Is(err, oauth.ErrVerifierUnexpected) {
+		t.Errorf("redeemed at the standard endpoint: got %v", err)
+	}
+	if err := redeem(oauth.OroCommerce, verifier); err != nil {
 		t.Errorf("the right verifier: %v", err)
 	}
 	if _, err := r.authorize(oauth.Standard, request...); !errors.Is(err, oauth.ErrChallengeMethod) {
@@ -447,39 +462,61 @@ func TestClientCredentials(t *testing.T) {
 			t.Errorf("a public client: got %v", err)
 		}
 	}
-	before, err := ask(oauth.Standard)
+	token, err := ask(oauth.Standard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.clock.add(2 * time.Second)
+	r.clock.add(time.Microsecond)
 	client, err := r.memory.Client(t.Context(), "machine")
-	for _, active := range []bool{false, true} {
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := func(active bool) error {
 		client.Active = active
-		err = errors.Join(err, r.memory.UpdateClient(t.Context(), client, oauth.Event{}))
+		err := r.memory.UpdateClient(t.Context(), client, oauth.Event{})
 		client.Version++
-		if _, alive := r.AccessToken(t.Context(), before.AccessToken); !errors.Is(alive, oauth.ErrAccessTokenInvalid) {
-			t.Errorf("a token from before, the client active again: %t: got %v", active, alive)
+		return err
+	}
+	for _, c := range []struct {
+		what string
+		do   func() error
+	}{
+		{"deactivated", func() error { return change(false) }},
+		{"activated again", func() error { return change(true) }},
+		{"its grants revoked", func() error {
+			_, err := r.memory.RevokeGrants(t.Context(), admin.GrantFilter{ClientID: "machine"}, "test", oauth.Event{})
+			return err
+		}},
+		{"deleted, and made again", func() error {
+			r.clock.add(time.Microsecond)
+			return errors.Join(r.memory.DeleteClient(t.Context(), "machine", oauth.Event{}), r.memory.CreateClient(t.Context(), client, oauth.Event{}))
+		}},
+	} {
+		if err := c.do(); err != nil {
+			t.Fatalf("%s: %v", c.what, err)
 		}
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.clock.add(time.Second)
-	after, err := ask(oauth.Standard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.AccessToken(t.Context(), after.AccessToken); err != nil {
-		t.Errorf("a token from after: %v", err)
+		if _, alive := r.AccessToken(t.Context(), token.AccessToken); !errors.Is(alive, oauth.ErrAccessTokenInvalid) {
+			t.Errorf("a token from before, the client %s: got %v", c.what, alive)
+		}
+		if c.what == "deactivated" {
+			continue
+		}
+		if token, err = ask(oauth.Standard); err != nil { // in the same second
+			t.Fatal(err)
+		}
+		if _, err := r.AccessToken(t.Context(), token.AccessToken); err != nil {
+			t.Errorf("a token from after, the client %s: %v", c.what, err)
+		}
 	}
 }
 
-// TestAPIs: what a client is limited to is in every access token, whatever is asked for.
+// TestAPIs: what a client is limited to is in every access token, and nothing else is,
+// whatever is asked for.
 func TestAPIs(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	login := []string{"grant_type", "password", "client_id", "limited", "username", "user", "password", "right horse"}
-	for scope, want := range map[string]string{"": "[rest_json_api rest_plain]", "a rest_plain": "[a rest_json_api rest_plain]"} {
+	for scope, want := range map[string]string{"": "[rest_json_api rest_plain]", "a rest_plain frontend_rest_json_api": "[rest_json_api rest_plain]"} {
 		tokens, err := r.ask(oauth.OroCommerce, home, append(login, "scope", scope)...)
 		if err != nil {
 			t.Fatal(err)
@@ -651,6 +688,90 @@ func TestChangePassword(t *testing.T) {
 		t.Errorf("a grant from before: got %v", err)
 	}
 	signIn("a new and long password")
+}
+
+// TestPasswordRaces: what an administrator does while a user's new password is hashed
+// stays, and the user's password and session come to nothing (rule 8).
+func TestPasswordRaces(t *testing.T) {
+	t.Parallel()
+	for name, act := range map[string]func(*rig) error{
+		"another password": func(r *rig) error { return r.memory.SetPassword(r.t.Context(), "id-of-user", "", true, oauth.Event{}) },
+		"another password that keeps the grants": func(r *rig) error {
+			return r.memory.SetPassword(r.t.Context(), "id-of-user", "", false, oauth.Event{})
+		},
+		"disabled": func(r *rig) error {
+			return r.memory.SetUserState(r.t.Context(), "id-of-user", new(false), "", oauth.Event{})
+		},
+		"signed out": func(r *rig) error { return r.memory.SignOut(r.t.Context(), "id-of-user", oauth.Event{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.clock.add(time.Second)
+			token, err := r.SignIn(t.Context(), oauth.SignIn{Username: "user", Password: "right horse", Source: home})
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := r.Session(t.Context(), token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Passwords = meanwhile{r.Passwords, func() { err = act(r) }}
+			_, refused := r.ChangePassword(t.Context(), &v, oauth.PasswordChange{Current: "right horse", New: "a new and long password", Source: home})
+			if err != nil || !errors.Is(refused, oauth.ErrPasswordIncorrect) {
+				t.Errorf("got %v (%v), want a refusal", refused, err)
+			}
+			if _, err := r.SignIn(t.Context(), oauth.SignIn{Username: "user", Password: "a new and long password", Source: home}); err == nil {
+				t.Error("the user's password won")
+			}
+		})
+	}
+}
+
+// meanwhile lets something happen while a password is hashed.
+type meanwhile struct {
+	oauth.PasswordSetter
+	act func()
+}
+
+func (m meanwhile) ChoosePassword(ctx context.Context, a oauth.Account, password oauth.Secret, endGrants bool, e oauth.Event) error {
+	m.act()
+	return m.PasswordSetter.ChoosePassword(ctx, a, password, endGrants, e)
+}
+
+// TestNameInAnotherCase: a name that nobody has is throttled as the account it would be,
+// so that throttling does not tell who exists (security T4).
+func TestNameInAnotherCase(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"user@example.com", "nobody@example.com"} {
+		r := newRig(t)
+		r.Directory.(*password.Directory).FoldEmail = true
+		for range 5 {
+			_, _ = r.SignIn(t.Context(), oauth.SignIn{Username: name, Password: "wrong", Source: home})
+		}
+		_, err := r.SignIn(t.Context(), oauth.SignIn{Username: strings.ToUpper(name), Password: "wrong", Source: home})
+		if !errors.Is(err, oauth.ErrThrottled) {
+			t.Errorf("%s in another case: got %v", name, err)
+		}
+	}
+}
+
+// TestPendingGrantsAreFew: a user cannot fill the store with codes.
+func TestPendingGrantsAreFew(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	first := r.code()
+	for range 100 {
+		r.clock.add(time.Millisecond)
+		r.code()
+	}
+	views, err := r.memory.Grants(t.Context(), admin.GrantFilter{})
+	if err != nil || len(views) != 100 {
+		t.Errorf("%d grants, %v; want 100", len(views), err)
+	}
+	if _, err := r.redeem(first); !errors.Is(err, oauth.ErrCodeUnknown) {
+		t.Errorf("the oldest code: got %v", err)
+	}
 }
 
 // TestDevices: a user sees and ends what is his, and nothing else.

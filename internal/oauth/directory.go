@@ -56,7 +56,7 @@ type Account struct {
 // Directory answers: are this name and password right?
 type Directory interface {
 	// Lookup finds the account of a login name: a username, or else an e-mail
-	// address, byte for byte or, if the directory is set so, without regard to case. A name that nobody has is an unknown account and
+	// address, byte for byte or, if the directory is set so, without regard to case. A name that nobody has, in the one case that counts, is an unknown account and
 	// not an error.
 	Lookup(ctx context.Context, login string) (Account, error)
 
@@ -68,8 +68,9 @@ type Directory interface {
 
 // PasswordSetter lets users choose new passwords.
 type PasswordSetter interface {
-	// ChoosePassword gives the account a new password; endGrants ends all its grants
-	// and sessions with it. It records the event. It returns ErrPasswordWeak, caused
-	// by a sentence that says why, ErrBusy, or a fault.
+	// ChoosePassword gives the account a new password, if it still is as it was looked
+	// up, else ErrConflict. It ends all its sessions, and where endGrants is set its
+	// grants, by one epoch more. It records the event. It returns ErrPasswordWeak,
+	// caused by a sentence that says why, ErrBusy, or a fault.
 	ChoosePassword(ctx context.Context, a Account, password Secret, endGrants bool, e Event) error
 }

@@ -104,6 +104,7 @@ type Policy struct {
 	Scope                Scope    // the client's list
 	AnyScope             bool     // no list, and the endpoint does not ask for one
 	APIs                 []string // the client's
+	NoScope              bool     // what is asked for is left out: the APIs are all there is
 }
 
 // PreviousAccessToken says what a refresh does to the access tokens before it.

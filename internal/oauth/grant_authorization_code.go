@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // redemption is a request that redeems an authorization code, on its way.
@@ -16,6 +17,7 @@ type redemption struct {
 	unknown  bool // a write of this request had an unknown outcome
 	made     *Grant
 	secret   RefreshSecret
+	tried    [][32]byte // hashes that writes of this request carried
 }
 
 // authorizationCode is the authorization code grant (RFC 6749 section 4.1.3). The code
@@ -65,9 +67,10 @@ func (s *Server) redeem(ctx context.Context, m *redemption) (TokenResponse, erro
 		refusal = m.decide(v, s.Keys())
 	}
 	switch {
-	case m.unknown && m.isMade(v):
+	case m.isMade(v):
+		m.made = &v.Grant
 		return s.respondToCode(m, v)
-	case errors.Is(refusal, ErrCodeUsed) && !m.unknown:
+	case errors.Is(refusal, ErrCodeUsed):
 		m.grantID = v.Grant.PublicID
 		return TokenResponse{}, s.revokeUsed(ctx, m, v)
 	case refusal != nil:
@@ -107,7 +110,7 @@ func (m *redemption) decide(v *GrantView, keys *Keys) error {
 		return fmt.Errorf("check authorization code: %w", errKeyMissing)
 	case pending && !hmac.Equal(hash[:], g.CurrentHash[:]):
 		return ErrCodeUnknown
-	case g.Status == GrantActive && g.ClientID == m.client.ID:
+	case g.Status == GrantActive && g.ClientID == m.client.ID && m.fits() == nil:
 		return ErrCodeUsed
 	case !pending:
 		return ErrCodeUnknown
@@ -120,10 +123,17 @@ func (m *redemption) decide(v *GrantView, keys *Keys) error {
 	if g.ClientID != m.client.ID {
 		return ErrCodeOfAnotherClient
 	}
+	return m.fits()
+}
+
+// fits checks that whoever presents the code is who asked for it, as far as the request
+// can tell. A used code that came without that, out of a log or a history, ends nothing:
+// nobody could have got anything for it.
+func (m *redemption) fits() error {
 	if err := m.sameRedirectURI(); err != nil {
 		return err
 	}
-	if m.Profile == Standard && m.code.Challenge == "" { // made at the other endpoint
+	if m.Profile == Standard && m.code.Method != methodS256 { // made at the other endpoint, which asks for less
 		return ErrVerifierUnexpected
 	}
 	return m.code.checkVerifier(m.verifier)
@@ -158,6 +168,7 @@ func (s *Server) activate(ctx context.Context, m *redemption, v *GrantView) (Tok
 	*m.made = v.Grant
 	m.made.KeyID = keys.Active()
 	m.made.CurrentHash, _ = keys.hash(keys.Active(), m.made.ID, 0, m.secret)
+	m.tried = append(m.tried, m.made.CurrentHash)
 	response, err := s.respondToCode(m, v)
 	if err != nil {
 		return TokenResponse{}, err
@@ -165,10 +176,7 @@ func (s *Server) activate(ctx context.Context, m *redemption, v *GrantView) (Tok
 	err = s.Store.RedeemGrant(ctx, NewGrant{
 		Grant: *m.made, ClientVersion: m.client.Version,
 		IdleLifetime: m.policy.RefreshTokenLifetime, AbsoluteLifetime: m.policy.AbsoluteLifetime, MaxGrants: s.maxGrants(m.made),
-		Event: Event{
-			Type: EventLogin, Reason: GrantTypeAuthorizationCode, RequestID: m.RequestID,
-			ClientID: m.made.ClientID, Subject: m.made.Subject, GrantID: m.made.PublicID, Source: m.Source,
-		},
+		Event: m.loginEvent(m.made, GrantTypeAuthorizationCode),
 	}, v.Grant.CurrentHash)
 	if err != nil {
 		return TokenResponse{}, err
@@ -178,7 +186,7 @@ func (s *Server) activate(ctx context.Context, m *redemption, v *GrantView) (Tok
 
 // isMade reports whether a look shows the grant that a write of unknown outcome made.
 func (m *redemption) isMade(v *GrantView) bool {
-	return v != nil && m.made != nil && v.Grant.Status == GrantActive && v.Grant.CurrentHash == m.made.CurrentHash
+	return v != nil && v.Grant.Status == GrantActive && slices.Contains(m.tried, v.Grant.CurrentHash)
 }
 
 // respondToCode signs the access token and puts the answer together.

@@ -60,37 +60,38 @@ func (s *Server) resourceOwner(ctx context.Context, r *request, username, passwo
 	if s.forVisitor(r, username, password) {
 		return s.Store.Subject(ctx, VisitorID)
 	}
-	return s.login(ctx, r.Source, username, password)
+	account, err := s.login(ctx, r.Source, username, password)
+	return account.Subject, err
 }
 
-// login finds the subject of a name and a password, typed at a source.
-func (s *Server) login(ctx context.Context, source string, username, password Secret) (Subject, error) {
+// login finds the account of a name and a password, typed at a source.
+func (s *Server) login(ctx context.Context, source string, username, password Secret) (Account, error) {
 	account, err := s.Directory.Lookup(ctx, string(username))
 	if err != nil {
-		return Subject{}, err
+		return Account{}, err
 	}
-	keys := s.loginKeys(source, account, username)
+	keys := s.loginKeys(source, account)
 	failures, err := s.throttleLogin(ctx, keys)
 	if err != nil {
-		return Subject{}, err
+		return Account{}, err
 	}
 	err = s.Directory.Verify(ctx, account, password)
 	if err == nil { // others of this source may have guessed while this one waited for its turn
 		failures, err = s.throttleLogin(ctx, keys)
 	}
 	if errors.Is(err, ErrPasswordIncorrect) {
-		return Subject{}, s.wrongPassword(ctx, keys, account, err)
+		return Account{}, s.wrongPassword(ctx, keys, account, err)
 	}
 	if err != nil {
-		return Subject{}, err
+		return Account{}, err
 	}
 	if failures.Pair.Count > 0 || s.Settings.Lockout > 0 {
 		if err := s.Store.ClearLoginFailures(context.WithoutCancel(ctx), keys); err != nil {
-			return Subject{}, err
+			return Account{}, err
 		}
 	}
 	// The state is told only after the right password, so that nobody can ask who exists.
-	return account.Subject, account.Subject.Blocked()
+	return account, account.Blocked()
 }
 
 func (s *Server) wrongPassword(ctx context.Context, keys LoginKeys, account Account, refusal error) error {
@@ -113,10 +114,7 @@ func (s *Server) createGrant(ctx context.Context, r *request, subject Subject, s
 	err = s.Store.CreateGrant(context.WithoutCancel(ctx), NewGrant{
 		Grant: g, ClientVersion: r.client.Version,
 		IdleLifetime: r.policy.RefreshTokenLifetime, AbsoluteLifetime: r.policy.AbsoluteLifetime, MaxGrants: s.maxGrants(&g),
-		Event: Event{
-			Type: EventLogin, Reason: "password", RequestID: r.RequestID,
-			ClientID: g.ClientID, Subject: g.Subject, GrantID: g.PublicID, Source: r.Source,
-		},
+		Event: r.loginEvent(&g, "password"),
 	})
 	if errors.Is(err, ErrOutcomeUnknown) {
 		err = s.wasCreated(ctx, &g, err)
@@ -126,6 +124,16 @@ func (s *Server) createGrant(ctx context.Context, r *request, subject Subject, s
 	}
 	refresh := s.Keys().FormatRefreshToken(RefreshToken{KeyID: g.KeyID, GrantID: g.ID, Secret: secret})
 	return r.respond("login", &g, access, refresh, scope), nil
+}
+
+// loginEvent is what is recorded of a new grant; of a visitor's, nothing.
+func (r *request) loginEvent(g *Grant, how string) Event {
+	if g.Subject == VisitorID {
+		return Event{}
+	}
+	return Event{
+		Type: EventLogin, Reason: how, RequestID: r.RequestID, ClientID: g.ClientID, Subject: g.Subject, GrantID: g.PublicID, Source: r.Source,
+	}
 }
 
 // newGrant makes the row of a grant; the store adds the times.

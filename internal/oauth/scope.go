@@ -93,6 +93,9 @@ func accessScope(asked, granted Scope, p Policy) (Scope, error) {
 		}
 		return granted.within(p.Scope), nil
 	}
+	if p.NoScope {
+		return Scope{}, nil
+	}
 	asked = asked.without(p.APIs) // they are in every access token
 	if t, found := asked.outside(granted); found {
 		return nil, ErrScopeInvalid.About(t)
@@ -111,6 +114,9 @@ func (p *Policy) withAPIs(s Scope) Scope {
 
 // requestedScope checks a scope that was asked for by name against the client's list.
 func requestedScope(asked Scope, p Policy) (Scope, error) {
+	if p.NoScope {
+		return Scope{}, nil
+	}
 	asked = asked.without(p.APIs)
 	if p.AnyScope {
 		return asked, nil

@@ -236,7 +236,8 @@ func (s *Server) policy(c *Client, p Profile) Policy {
 		PreviousAccessToken:  set.PreviousAccessToken,
 		SigningAlg:           set.SigningAlg,
 		Scope:                c.Scope,
-		AnyScope:             c.Scope == nil && p == OroCommerce,
+		AnyScope:             c.Scope == nil && p == OroCommerce && len(c.APIs) == 0,
+		NoScope:              c.Scope == nil && p == OroCommerce && len(c.APIs) > 0,
 		APIs:                 c.APIs,
 	}
 	if c.Public {

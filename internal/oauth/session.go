@@ -47,12 +47,12 @@ type SignIn struct {
 // SignIn begins a session. It returns what the browser keeps, 43 characters of 256
 // random bits, or a Refusal as for the password grant, or a fault.
 func (s *Server) SignIn(ctx context.Context, in SignIn) (Secret, error) {
-	subject, err := s.login(ctx, in.Source, Secret(in.Username), in.Password)
+	account, err := s.login(ctx, in.Source, Secret(in.Username), in.Password)
 	if err != nil {
 		return "", err
 	}
-	e := Event{Type: EventLogin, Reason: "sign_in", RequestID: in.RequestID, Subject: subject.ID, Source: in.Source}
-	token, err := s.createSession(ctx, &subject, in.Browser, e)
+	e := Event{Type: EventLogin, Reason: "sign_in", RequestID: in.RequestID, Subject: account.ID, Source: in.Source}
+	token, err := s.createSession(ctx, &account.Subject, in.Browser, e)
 	if errors.Is(err, ErrConflict) { // changed since the password was checked
 		return "", ErrPasswordIncorrect.Because(errors.New("the account changed meanwhile"))
 	}

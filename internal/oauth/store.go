@@ -21,12 +21,12 @@ type Store interface {
 	// Subject reads a subject by its ID, or ErrNotFound.
 	Subject(ctx context.Context, id string) (Subject, error)
 
-	// CreateGrant inserts a grant, active or pending, and records the event with it (a
-	// pending one's is not yet recorded), if the subject
-	// exists with n.Grant.SubjectEpoch, enabled and active, and the client exists
-	// with n.ClientVersion; else ErrConflict. The store sets the grant's times
-	// from its clock. Beyond n.MaxGrants active grants of this subject and client
-	// it revokes the one idle longest, with reason "superseded", in the same step.
+	// CreateGrant inserts a grant, active or pending, and records the event with it,
+	// unless that has no type, if the subject exists with n.Grant.SubjectEpoch, enabled
+	// and active, and the client exists with n.ClientVersion; else ErrConflict. The
+	// store sets the grant's times from its clock. Beyond n.MaxGrants active grants of
+	// this subject and client it revokes the one idle longest, with reason
+	// "superseded", in the same step; of pending ones it deletes the oldest.
 	CreateGrant(ctx context.Context, n NewGrant) error
 
 	// RedeemGrant makes the pending grant with n.Grant.ID, n.Grant.Version and the hash
@@ -64,9 +64,9 @@ type Store interface {
 	// grant that is revoked already, or gone, stays as it is.
 	RevokeGrant(ctx context.Context, id GrantID, reason string, e Event) error
 
-	// GrantsOf lists the grants of a subject that are active or revoked lately, newest
-	// first, as Grant shows them.
-	GrantsOf(ctx context.Context, subject string) ([]GrantView, error)
+	// GrantsOf lists the active grants of a subject's present epoch, newest first and at
+	// most so many, as Grant shows them.
+	GrantsOf(ctx context.Context, subject string, most int) ([]GrantView, error)
 
 	// CreateSession inserts a session and records the event with it, if the subject
 	// exists with SubjectEpoch, enabled and active; else ErrConflict. The store sets

@@ -29,8 +29,8 @@ func loginDelay(n int) time.Duration {
 
 // loginKeys names the counters of a login. An account is counted by its identity,
 // so that its username and its e-mail address are not guessed at separately.
-func (s *Server) loginKeys(source string, a Account, typed Secret) LoginKeys {
-	account := "name " + string(typed)
+func (s *Server) loginKeys(source string, a Account) LoginKeys {
+	account := "name " + a.Username // as the directory compares it
 	if a.Known {
 		account = "user " + a.ID
 	}

@@ -52,6 +52,9 @@ func (d *Directory) Lookup(ctx context.Context, login string) (oauth.Account, er
 		user, err = d.users.UserByEmail(ctx, login)
 	}
 	if errors.Is(err, oauth.ErrNotFound) {
+		if d.FoldEmail && strings.Contains(login, "@") {
+			login = strings.ToLower(login) // the one account that it would be is throttled as one
+		}
 		return oauth.Account{User: oauth.User{Subject: oauth.Subject{Username: login}}}, nil
 	}
 	if err != nil {
@@ -79,7 +82,7 @@ func (d *Directory) ChoosePassword(ctx context.Context, a oauth.Account, passwor
 	if err != nil {
 		return err
 	}
-	return d.users.SetPassword(ctx, a.ID, hash, endGrants, e)
+	return d.users.ChoosePassword(ctx, a.User, hash, endGrants, e)
 }
 
 // Verify implements oauth.Directory. A user without a hash has no password and is

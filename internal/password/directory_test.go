@@ -52,17 +52,15 @@ func (m *memory) UserByEmail(_ context.Context, email string) (oauth.User, error
 	return oauth.User{}, oauth.ErrNotFound
 }
 
-func (m *memory) SetPassword(_ context.Context, userID, hash string, endGrants bool, _ oauth.Event) error {
+func (m *memory) ChoosePassword(_ context.Context, known oauth.User, hash string, _ bool, _ oauth.Event) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	u, ok := m.users[userID]
+	u, ok := m.users[known.ID]
 	if !ok {
-		return oauth.ErrNotFound
+		return oauth.ErrConflict
 	}
-	if u.PasswordHash = hash; endGrants {
-		u.Epoch++
-	}
-	m.users[userID] = u
+	u.PasswordHash = hash
+	m.users[known.ID] = u
 	return m.fault
 }
 

@@ -16,9 +16,10 @@ type Users interface {
 	// or oauth.ErrNotFound.
 	UserByEmail(ctx context.Context, email string) (oauth.User, error)
 
-	// SetPassword sets the password hash and records the event; endGrants ends the
-	// user's grants and sessions. oauth.ErrNotFound if there is no such user.
-	SetPassword(ctx context.Context, userID, hash string, endGrants bool, e oauth.Event) error
+	// ChoosePassword sets the password hash of a user who is in order and was not changed
+	// since it was read (UpdatedAt and Epoch), else oauth.ErrConflict; it deletes the
+	// user's sessions, and endGrants raises the epoch. It records the event.
+	ChoosePassword(ctx context.Context, known oauth.User, hash string, endGrants bool, e oauth.Event) error
 
 	// ReplacePasswordHash sets the password hash of a user if it is still old, and
 	// does nothing otherwise. The password stays the same, so no grant ends.

@@ -150,7 +150,7 @@ VALUES ($1, $3, 1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $1
 ON CONFLICT (id) DO UPDATE SET name = $3, version = clients.version + 1, public = $4, active = $5, grant_types = $6, redirect_uris = $7,
        scope = $8, owner = $9, secrets = $10, signing_alg = $11, access_token_lifetime = $12, refresh_token_lifetime = $13,
        retry_window = $14, reusable = $15, storefront = $16, organization = $17, apis = $18, plain_pkce = $19, skip_consent = $20,
-       not_before = 0, last_used_at = 0, created_at = $2, updated_at = $2, deleted_at = 0
+       not_before = CASE WHEN clients.not_before < clients.deleted_at THEN clients.deleted_at ELSE clients.not_before + 1 END, last_used_at = 0, created_at = $2, updated_at = $2, deleted_at = 0
  WHERE clients.deleted_at <> 0`,
 			append([]any{c.ID, toMicro(tx.now)}, clientColumns(&c)...)...)
 		if err != nil {
@@ -167,7 +167,7 @@ func (s *Store) UpdateClient(_ context.Context, c oauth.Client, e oauth.Event) e
 			return err
 		}
 		err := tx.execOne(oauth.ErrConflict, `
-UPDATE clients SET version = version + 1, updated_at = $3, not_before = CASE WHEN active = 1 AND $6 = 0 THEN $3 ELSE not_before END,
+UPDATE clients SET version = version + 1, updated_at = $3, not_before = CASE WHEN active = 0 OR $6 = 1 THEN not_before WHEN not_before < $3 THEN $3 ELSE not_before + 1 END,
        name = $4, public = $5, active = $6, grant_types = $7, redirect_uris = $8,
        scope = $9, owner = $10, secrets = $11, signing_alg = $12, access_token_lifetime = $13, refresh_token_lifetime = $14,
        retry_window = $15, reusable = $16, storefront = $17, organization = $18, apis = $19, plain_pkce = $20, skip_consent = $21

@@ -16,7 +16,7 @@ import (
 const (
 	// mostInBatch bounds a transaction, so that nobody waits long for the others.
 	mostInBatch = 256
-	// longestWait is how long a caller waits for the outcome of its write.
+	// longestWait is how long a caller waits for the outcome of its step.
 	longestWait = 12 * time.Second
 )
 
@@ -78,7 +78,7 @@ func (c *committer) do(step func(*transaction) error) error {
 	case err := <-p.done:
 		return err
 	case <-timer.C:
-		return errors.Join(oauth.ErrOutcomeUnknown, errors.New("the database takes too long"))
+		return errors.Join(oauth.ErrOutcomeUnknown, errTooLong)
 	}
 }
 
@@ -241,6 +241,9 @@ func (o onWriter) each(query string, scan func(scanner) error, args ...any) erro
 
 // lockParties has nothing to do: there is one writer.
 func (o onWriter) lockParties(string, string) error { return nil }
+
+// lockGrants has nothing to do either.
+func (o onWriter) lockGrants(string, ...any) error { return nil }
 
 // announce has nothing to do: there is one node.
 func (o onWriter) announce() error { return nil }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ func openDatabase(t *testing.T, path string) database {
 	s, err := sqlstore.OpenSQLite(t.Context(), path, sqlstore.Options{Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	closing(t, s)
-	db, err := sql.Open("sqlite", path)
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=synchronous(OFF)") // what tests write need not last
 	must(t, err)
 	closing(t, db)
 	return database{db, s}
@@ -85,8 +86,11 @@ var targets = []struct {
 // full returns an SQLite database with so many rows in every table.
 func full(t *testing.T, rows int) database {
 	t.Helper()
-	d := emptySQLite(t)
-	must(t, d.store.Migrate(t.Context()))
+	content, err := migrated()
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "counterfoil.db")
+	must(t, os.WriteFile(path, content, 0o600))
+	d := openDatabase(t, path)
 	for _, name := range d.tables(t) {
 		if name != "schema_compatibility" {
 			d.fill(t, name, rows)

@@ -1,8 +1,11 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/admin"
@@ -46,7 +49,8 @@ func (s *Store) LoginFailures(ctx context.Context, k oauth.LoginKeys) (oauth.Log
 	return f, nil
 }
 
-// RecordLoginFailure implements oauth.Store.
+// RecordLoginFailure implements oauth.Store. Like all steps that write several counters
+// it takes them in one order, here pair, source, account: two nodes must not deadlock.
 func (s *Store) RecordLoginFailure(_ context.Context, k oauth.LoginKeys, userID string, lockAfter int) error {
 	return s.write("record failure", func(tx *transaction) error {
 		pair, err := tx.countFailure(kindPair, k.Pair)
@@ -90,10 +94,10 @@ func (s *Store) ClearLoginFailures(_ context.Context, k oauth.LoginKeys) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.exec("DELETE FROM event_failures WHERE key = $1", k.Account[:]); err != nil {
+		if _, err := tx.exec("UPDATE event_failures SET count = count - $1 WHERE key = $2 AND count > 0", known, k.Source[:]); err != nil {
 			return err
 		}
-		_, err = tx.exec("UPDATE event_failures SET count = count - $1 WHERE key = $2 AND count > 0", known, k.Source[:])
+		_, err = tx.exec("DELETE FROM event_failures WHERE key = $1", k.Account[:])
 		return err
 	})
 }
@@ -122,7 +126,8 @@ func (s *Store) ClientFailures(ctx context.Context) (map[[16]byte]oauth.FailureC
 func (s *Store) SaveClientFailures(_ context.Context, counts map[[16]byte]oauth.FailureCount) error {
 	return s.write("save failures", func(tx *transaction) error {
 		forgotten := toMicro(tx.now.Add(-memory(kindClient)))
-		for key, n := range counts {
+		for _, key := range slices.SortedFunc(maps.Keys(counts), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) }) {
+			n := counts[key]
 			_, err := tx.exec(`
 INSERT INTO event_failures (key, kind, count, last_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (key) DO UPDATE SET count = $3, last_at = $4

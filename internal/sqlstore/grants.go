@@ -64,23 +64,19 @@ UPDATE grants SET status = 'revoked', version = version + 1, revoked_at = $1, re
  WHERE id IN (SELECT id FROM grants WHERE subject = $2 AND client_id = $3 AND status = 'active' AND id <> $4
                ORDER BY last_used_at, id LIMIT $5)`
 
+// forget deletes the oldest pending grants beyond the most a subject may have at a client.
+const forget = `
+DELETE FROM grants
+ WHERE id IN (SELECT id FROM grants WHERE subject = $1 AND client_id = $2 AND status = 'pending' AND id <> $3
+               ORDER BY created_at, id LIMIT $4)`
+
 // Grant implements oauth.Store.
 func (s *Store) Grant(_ context.Context, id oauth.GrantID) (oauth.GrantView, error) {
-	l := &lookup{id: id, done: make(chan found, 1)}
-	select {
-	case s.lookups <- l:
-	case <-s.stop:
-		return oauth.GrantView{}, errClosed
+	v, err := s.lookUp(id)
+	if err != nil {
+		return oauth.GrantView{}, wrap("read grant", err)
 	}
-	select {
-	case f := <-l.done:
-		if f.err != nil {
-			return oauth.GrantView{}, wrap("read grant", f.err)
-		}
-		return f.view, nil
-	case <-s.stop:
-		return oauth.GrantView{}, errClosed
-	}
+	return v, nil
 }
 
 // ConfirmGrant implements oauth.Store.
@@ -161,7 +157,7 @@ func (s *Store) CreateGrant(_ context.Context, n oauth.NewGrant) error {
 			g.ID[:], g.PublicID, g.Version, toList(g.Scope), toList(g.Resource), toMicro(g.AuthTime), toList(g.AMR), g.ACR, g.Confirmation,
 			g.Generation, g.CurrentHash[:], orNull(g.PreviousHash), orNull(g.SuccessorSalt), g.KeyID,
 			toMicro(tx.now), toMicro(idle), toMicro(absolute), string(g.Status))
-		if err != nil || g.Status == oauth.GrantPending {
+		if err != nil {
 			return err
 		}
 		return tx.begun(&n)
@@ -183,7 +179,7 @@ func ends(n *oauth.NewGrant, now time.Time) (idle, absolute time.Time) {
 
 // begun does what comes after a grant's life has begun.
 func (t *transaction) begun(n *oauth.NewGrant) error {
-	if err := t.supersede(&n.Grant, n.MaxGrants); err != nil {
+	if err := t.supersede(&n.Grant, n.MaxGrants); err != nil || n.Event.Type == "" {
 		return err
 	}
 	return t.insertEvent(n.Event)
@@ -191,6 +187,7 @@ func (t *transaction) begun(n *oauth.NewGrant) error {
 
 // RedeemGrant implements oauth.Store.
 func (s *Store) RedeemGrant(_ context.Context, n oauth.NewGrant, pendingHash [32]byte) error {
+	n.Grant.Status = oauth.GrantActive
 	return s.write("redeem grant", func(tx *transaction) error {
 		g := &n.Grant
 		if err := tx.lockParties(g.Subject, g.ClientID); err != nil {
@@ -206,16 +203,24 @@ func (s *Store) RedeemGrant(_ context.Context, n oauth.NewGrant, pendingHash [32
 	})
 }
 
-// supersede keeps the number of a subject's grants at a client within most.
+// supersede keeps the number of a subject's grants at a client, of one status, within
+// most. Pending ones that are too many are forgotten: they were nobody's yet.
 func (t *transaction) supersede(g *oauth.Grant, most int) error {
 	if most <= 0 {
 		return nil
 	}
 	var active int
-	err := t.row("SELECT count(*) FROM grants WHERE subject = $1 AND client_id = $2 AND status = 'active'", func(row scanner) error {
+	err := t.row("SELECT count(*) FROM grants WHERE subject = $1 AND client_id = $2 AND status = $3", func(row scanner) error {
 		return row.Scan(&active)
-	}, g.Subject, g.ClientID)
+	}, g.Subject, g.ClientID, string(g.Status))
 	if err != nil || active <= most {
+		return err
+	}
+	if g.Status == oauth.GrantPending {
+		_, err = t.exec(forget, g.Subject, g.ClientID, g.ID[:], active-most)
+		return err
+	}
+	if err := t.lockGrants("subject = $1 AND client_id = $2 AND status = 'active'", g.Subject, g.ClientID); err != nil {
 		return err
 	}
 	_, err = t.exec(supersede, toMicro(t.now), g.Subject, g.ClientID, g.ID[:], active-most)
@@ -240,9 +245,10 @@ func (s *Store) SwapGrant(_ context.Context, old, next *oauth.Grant, clientVersi
 
 // RetryGrant implements oauth.Store.
 func (s *Store) RetryGrant(_ context.Context, g *oauth.Grant, clientVersion int64, budget int) error {
-	return s.write("retry grant", func(tx *transaction) error {
-		return tx.execOne(oauth.ErrConflict, retryGrant, g.Subject, g.SubjectEpoch, g.ClientID, clientVersion, g.ID[:], g.Version, budget, g.CurrentHash[:])
-	})
+	if err := s.writeOne(retryGrant, g.Subject, g.SubjectEpoch, g.ClientID, clientVersion, g.ID[:], g.Version, budget, g.CurrentHash[:]); err != nil {
+		return wrap("retry grant", err)
+	}
+	return nil
 }
 
 // RevokeGrant implements oauth.Store.
@@ -267,19 +273,24 @@ func (s *Store) Grants(ctx context.Context, f admin.GrantFilter) ([]oauth.GrantV
 	if limit <= 0 {
 		limit = math.MaxInt
 	}
+	condition, args := fitting(f)
+	return s.listGrants(ctx, condition, limit, args...)
+}
+
+// listGrants reads the grants that fit a condition, newest first.
+func (s *Store) listGrants(ctx context.Context, condition string, limit int, args ...any) ([]oauth.GrantView, error) {
 	now, err := s.clock(ctx)
 	if err != nil {
 		return nil, wrap("list grants", err)
 	}
 	list, into := []oauth.GrantView{}, newGrantRow()
-	err = s.each(ctx, selectGrant+`
- WHERE ($1 = '' OR g.public_id = $1) AND ($2 = '' OR g.subject = $2) AND ($3 = '' OR g.client_id = $3)
- ORDER BY g.created_at DESC, g.id DESC LIMIT $4`, func(row scanner) error {
+	query := fmt.Sprintf("%s WHERE %s ORDER BY g.created_at DESC, g.id DESC LIMIT $%d", selectGrant, condition, len(args)+1)
+	err = s.each(ctx, query, func(row scanner) error {
 		v, err := into.scan(row)
 		v.Now = now
 		list = append(list, v)
 		return err
-	}, f.PublicID, f.Subject, f.ClientID, limit)
+	}, append(args, limit)...)
 	if err != nil {
 		return nil, wrap("list grants", err)
 	}
@@ -287,8 +298,8 @@ func (s *Store) Grants(ctx context.Context, f admin.GrantFilter) ([]oauth.GrantV
 }
 
 // GrantsOf implements oauth.Store.
-func (s *Store) GrantsOf(ctx context.Context, subject string) ([]oauth.GrantView, error) {
-	return s.Grants(ctx, admin.GrantFilter{Subject: subject})
+func (s *Store) GrantsOf(ctx context.Context, subject string, most int) ([]oauth.GrantView, error) {
+	return s.listGrants(ctx, "g.subject = $1 AND g.status = 'active' AND g.subject_epoch = u.epoch", most, subject)
 }
 
 // RevokeGrants implements admin.Store.
@@ -341,12 +352,29 @@ func (t *transaction) mustExist(f admin.GrantFilter) error {
 	return nil
 }
 
-// revokeAll revokes the active grants that fit the filter.
+// fitting is the condition for a grant that fits a filter, and its arguments. It names
+// only the columns that matter, so that their indexes are used.
+func fitting(f admin.GrantFilter) (condition string, args []any) {
+	condition = "1 = 1"
+	for _, wanted := range []struct{ column, key string }{{"public_id", f.PublicID}, {"subject", f.Subject}, {"client_id", f.ClientID}} {
+		if wanted.key != "" {
+			args = append(args, wanted.key)
+			condition += fmt.Sprintf(" AND %s = $%d", wanted.column, len(args))
+		}
+	}
+	return condition, args
+}
+
+// revokeAll revokes the grants that fit the filter.
 func (t *transaction) revokeAll(f admin.GrantFilter, reason string) (int64, error) {
-	return t.exec(`
-UPDATE grants SET status = 'revoked', version = version + 1, revoked_at = $1, revoked_reason = $2
- WHERE status <> 'revoked' AND ($3 = '' OR public_id = $3) AND ($4 = '' OR subject = $4) AND ($5 = '' OR client_id = $5)`,
-		toMicro(t.now), reason, f.PublicID, f.Subject, f.ClientID)
+	condition, args := fitting(f)
+	condition += " AND status <> 'revoked'"
+	if err := t.lockGrants(condition, args...); err != nil {
+		return 0, err
+	}
+	n := len(args)
+	return t.exec(fmt.Sprintf("UPDATE grants SET status = 'revoked', version = version + 1, revoked_at = $%d, revoked_reason = $%d WHERE %s", n+1, n+2, condition),
+		append(args, toMicro(t.now), reason)...)
 }
 
 // shutOut makes sure that no grant being made escapes a revocation by subject or by
@@ -359,7 +387,7 @@ func (t *transaction) shutOut(f admin.GrantFilter) error {
 	case f.Subject != "":
 		return t.execOne(oauth.ErrNotFound, "UPDATE users SET epoch = epoch + 1, updated_at = $1 WHERE id = $2", toMicro(t.now), f.Subject)
 	}
-	return t.execOne(oauth.ErrNotFound, "UPDATE clients SET version = version + 1, updated_at = $1, not_before = $1 WHERE id = $2", toMicro(t.now), f.ClientID)
+	return t.execOne(oauth.ErrNotFound, "UPDATE clients SET version = version + 1, updated_at = $1, not_before = CASE WHEN not_before < $1 THEN $1 ELSE not_before + 1 END WHERE id = $2", toMicro(t.now), f.ClientID)
 }
 
 // Cleanup implements admin.Store.
@@ -397,8 +425,13 @@ func (s *Store) cleanGrants(ctx context.Context, c admin.Cleanup) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	// A code that nobody redeemed needs no explanation afterwards.
+	total, err := s.deleteInSteps(ctx, c, "grants", "id", "status = 'pending' AND idle_expires_at < $1", toMicro(now))
+	if err != nil {
+		return total, err
+	}
 	cutoff := toMicro(now.Add(-c.DeadFor))
-	last, total := []byte{}, 0
+	last := []byte{}
 	for {
 		var ids [][]byte
 		err := s.each(ctx, "SELECT id FROM grants WHERE id > $2 AND "+deadGrant+" ORDER BY id LIMIT $3", func(row scanner) error {

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"runtime"
+	"time"
 
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
@@ -33,6 +34,28 @@ func (s *Store) readGrants() {
 		case <-s.stop:
 			return
 		}
+	}
+}
+
+// lookUp waits for a read, for no longer than patience, though the database may hang.
+func (s *Store) lookUp(id oauth.GrantID) (oauth.GrantView, error) {
+	l := &lookup{id: id, done: make(chan found, 1)}
+	timer := time.NewTimer(s.patience)
+	defer timer.Stop()
+	select {
+	case s.lookups <- l:
+	case <-s.stop:
+		return oauth.GrantView{}, errClosed
+	case <-timer.C:
+		return oauth.GrantView{}, errTooLong
+	}
+	select {
+	case f := <-l.done:
+		return f.view, f.err
+	case <-s.stop:
+		return oauth.GrantView{}, errClosed
+	case <-timer.C:
+		return oauth.GrantView{}, errTooLong
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
 
 	"github.com/counterfoil/counterfoil/internal/failpoint"
 )
@@ -33,13 +34,30 @@ type schema struct {
 	db *sql.DB
 }
 
+// record is the list of the migrations that were run, in which each has one place: so of
+// programs that run the same one at once, whatever it does, one succeeds.
+type record struct{ database.Store }
+
+// CreateVersionTable implements database.Store.
+func (r record) CreateVersionTable(ctx context.Context, db database.DBTxConn) error {
+	if err := r.Store.CreateVersionTable(ctx, db); err != nil {
+		return err
+	}
+	_, err := db.ExecContext(ctx, "CREATE UNIQUE INDEX goose_db_version_once ON goose_db_version (version_id)")
+	return err
+}
+
 // newSchema takes the migrations of a directory to a database.
 func newSchema(db *sql.DB, dialect goose.Dialect, directory string) (*schema, error) {
 	files, err := fs.Sub(migrations, directory)
 	if err != nil {
 		return nil, err
 	}
-	p, err := goose.NewProvider(dialect, db, files, goose.WithDisableGlobalRegistry(true))
+	list, err := database.NewStore(dialect, goose.DefaultTablename)
+	if err != nil {
+		return nil, err
+	}
+	p, err := goose.NewProvider(goose.DialectCustom, db, files, goose.WithStore(record{list}), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return nil, err
 	}
@@ -51,21 +69,30 @@ func (s *schema) close() { _ = s.db.Close() }
 // errNewer: the database has migrations this version cannot work with.
 var errNewer = errors.New("the database was made by a newer version")
 
-// Migrate brings the schema to this version. Several processes may do so at once:
-// one that comes too late finds nothing to do. A newer database stays as it is; if
-// this version cannot work with it, that is an error.
+// Migrate brings the schema to this version. Several processes may do so at once: they
+// wait for the one that does it, and find nothing to do. A newer database stays as it is;
+// if this version cannot work with it, that is an error.
 func (s *Store) Migrate(ctx context.Context) error {
 	const tries = 10
-	var err error
-	for range tries {
-		if err = s.migrateOnce(ctx); err == nil {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for failures := 0; ; {
+		mine, err := s.Alone(ctx, "migrate", s.migrateOnce)
+		if err == nil && mine {
 			return nil
 		}
-		if errors.Is(err, errNewer) || ctx.Err() != nil {
-			break
+		if err != nil {
+			failures++
+		}
+		if failures == tries || errors.Is(err, errNewer) {
+			return wrap("migrate database", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return wrap("migrate database", errors.Join(ctx.Err(), err))
 		}
 	}
-	return wrap("migrate database", err)
 }
 
 func (s *Store) migrateOnce(ctx context.Context) error {

@@ -91,7 +91,7 @@ func OpenPostgres(ctx context.Context, url string, o Options) (*Store, error) {
 	}
 	e.swapper = newSwapper(e)
 	e.swapping.Go(e.swapper.run)
-	return newStore(e, o), nil
+	return newStore(e, o, e.patience), nil
 }
 
 // configurePostgres sets what the URL leaves open. There is no use in a host that
@@ -172,31 +172,36 @@ func (e *postgres) clock(ctx context.Context) (now time.Time, err error) {
 	return now, err
 }
 
-// each implements engine. A read that met a broken connection, or a conflict with
-// writes, is tried again.
+// each implements engine. A read of which no row was seen is tried again.
 func (e *postgres) each(ctx context.Context, query string, scan func(scanner) error, args ...any) error {
+	seen := false
+	return e.read(ctx, query, func(row scanner) error {
+		seen = true
+		return scan(row)
+	}, func() bool { return !seen }, args)
+}
+
+// read reads rows. After a broken connection, or a conflict with writes, it begins
+// again if it may: at SERIALIZABLE a conflict is found when the rows have been sent.
+func (e *postgres) read(ctx context.Context, query string, scan func(scanner) error, mayBeginAgain func() bool, args []any) error {
 	if !storable(args) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.patience)
 	defer cancel()
-	seen := false
 	return again(ctx, func(int) error {
 		conn, err := e.pool.Acquire(ctx)
 		if err != nil {
 			return err
 		}
 		defer conn.Release()
-		err = eachOn(ctx, conn.Conn(), query, func(row scanner) error {
-			seen = true
-			return scan(row)
-		}, args)
+		err = eachOn(ctx, conn.Conn(), query, scan, args)
 		if broken(err) {
 			e.pool.Reset()
 		}
 		return err
 	}, func(err error, attempt int) bool {
-		return !seen && (transient(err, attempt) || broken(err) && attempt == 0)
+		return mayBeginAgain() && (transient(err, attempt) || broken(err) && attempt == 0)
 	})
 }
 
@@ -272,13 +277,13 @@ func (e *postgres) grants(ctx context.Context, column string, keys []any, scan f
 		return nil
 	}
 	into := newGrantRow()
-	return e.each(ctx, selectTimedGrant+" WHERE g."+column+" = ANY($1)", func(row scanner) error {
+	return e.read(ctx, selectTimedGrant+" WHERE g."+column+" = ANY($1)", func(row scanner) error {
 		var now time.Time
 		v, err := into.scan(timed{row, &now})
 		v.Now = now
 		scan(v)
 		return err
-	}, array(keys), e.given())
+	}, func() bool { return true }, []any{array(keys), e.given()})
 }
 
 // touchStore changes nothing, where there is no grant to be touched.
@@ -331,12 +336,51 @@ func arrayOf[T any](keys []any) []T {
 // write implements engine: each step has a transaction of its own.
 func (e *postgres) write(step func(*transaction) error) error {
 	e.writes.Add(1)
+	return e.persist(func(ctx context.Context) error { return e.transact(ctx, step) })
+}
+
+// writeOne implements engine.
+func (e *postgres) writeOne(query string, args ...any) error {
+	e.writes.Add(1)
+	var written int64
+	err := e.persist(func(ctx context.Context) error {
+		return e.autocommit(ctx, func(on *onPostgres) (err error) {
+			written, err = on.exec(query, args...)
+			return err
+		})
+	})
+	if err == nil && written == 0 {
+		err = oauth.ErrConflict
+	}
+	return err
+}
+
+// persist runs a write until it succeeds, fails for good, or patience is over.
+func (e *postgres) persist(run func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), e.patience)
 	defer cancel()
 	return again(ctx, func(attempt int) error {
 		defer e.takeTurn(attempt)()
-		return e.transact(ctx, step)
+		return run(ctx)
 	}, transient)
+}
+
+// autocommit runs one statement without BEGIN: in one round trip, so that it holds no
+// lock while a message is under way. A node that is stopped, or cut off, blocks nobody.
+func (e *postgres) autocommit(ctx context.Context, run func(*onPostgres) error) error {
+	conn, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return err // nothing was sent
+	}
+	defer conn.Release()
+	e.commits.Add(1)
+	forgetWarning(conn.Conn())
+	err = run(&onPostgres{ctx: ctx, conn: conn.Conn()})
+	failpoint.Reach(failpoint.AfterCommit)
+	if err = outcome(conn.Conn(), err); errors.Is(err, oauth.ErrOutcomeUnknown) || readOnly(err) {
+		e.pool.Reset() // the other connections lead there too
+	}
+	return err
 }
 
 // transact runs a step in a transaction.
@@ -370,10 +414,11 @@ func (e *postgres) transact(ctx context.Context, step func(*transaction) error) 
 	return err
 }
 
-// begin begins a transaction, which ends by itself should this node be cut off in the
-// middle of it, and reads the clock.
+// begin begins a transaction and reads the clock. Should this node be stopped, or cut
+// off, in the middle of transactions, they end by themselves: the one that has a lock as
+// soon as those that wait for it, instead of each in its turn.
 func (e *postgres) begin(on *onPostgres) (time.Time, error) {
-	begin := fmt.Sprintf("BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d", 2*e.patience.Milliseconds())
+	begin := fmt.Sprintf("BEGIN; SET LOCAL idle_in_transaction_session_timeout = %[1]d; SET LOCAL lock_timeout = %[1]d", e.patience.Milliseconds())
 	if e.now != nil {
 		_, err := on.simple(begin)
 		return e.now(), err
@@ -382,10 +427,11 @@ func (e *postgres) begin(on *onPostgres) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	if len(results) != 3 || len(results[2].Rows) != 1 {
+	last := results[len(results)-1]
+	if len(last.Rows) != 1 {
 		return time.Time{}, errors.New("the database does not tell the time")
 	}
-	now, err := strconv.ParseInt(string(results[2].Rows[0][0]), 10, 64)
+	now, err := strconv.ParseInt(string(last.Rows[0][0]), 10, 64)
 	return fromMicro(now), err
 }
 
@@ -423,12 +469,22 @@ func (o *onPostgres) each(query string, scan func(scanner) error, args ...any) e
 
 // lockParties implements connection. Logins of one subject come one after the other,
 // so that together they keep to the most grants he may have; many subjects may log in
-// at a client at once.
+// at a client at once. All visitors are one subject, and for them there is no limit.
 func (o *onPostgres) lockParties(subject, clientID string) error {
-	if _, err := o.exec("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE", subject); err != nil {
+	lock := "SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE"
+	if subject == oauth.VisitorID {
+		lock = "SELECT 1 FROM users WHERE id = $1 FOR SHARE"
+	}
+	if _, err := o.exec(lock, subject); err != nil {
 		return err
 	}
 	_, err := o.exec("SELECT 1 FROM clients WHERE id = $1 FOR SHARE", clientID)
+	return err
+}
+
+// lockGrants implements connection.
+func (o *onPostgres) lockGrants(condition string, args ...any) error {
+	_, err := o.exec("SELECT count(*) FROM (SELECT 1 FROM grants WHERE "+condition+" ORDER BY id FOR NO KEY UPDATE) AS locked", args...)
 	return err
 }
 

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"fmt"
 	"hash/fnv"
 	"time"
 
@@ -56,7 +57,7 @@ func (e *postgres) listen(ctx context.Context, changed func()) {
 }
 
 // Alone runs something unless another node is about it, and reports whether it did.
-// Two at once do no harm: a database that cannot lock lets everybody.
+// Two at once must do no harm: a node may lose its connection, and its right, unseen.
 func (s *Store) Alone(ctx context.Context, name string, run func(context.Context) error) (bool, error) {
 	return s.alone(ctx, name, run)
 }
@@ -67,7 +68,9 @@ func (e *embedded) alone(ctx context.Context, _ string, run func(context.Context
 }
 
 // alone implements engine. The lock is that of a transaction, since a pooler keeps no
-// session for us, and ends with the connection.
+// session for us, and ends with the connection. The transaction has no snapshot once the
+// lock is asked for: with one, however long the work takes, nowhere in the database could
+// old versions of rows be cleared away, and refreshes would cease to be HOT updates.
 func (e *postgres) alone(ctx context.Context, name string, run func(context.Context) error) (bool, error) {
 	conn, err := e.pool.Acquire(ctx)
 	if err != nil {
@@ -75,16 +78,15 @@ func (e *postgres) alone(ctx context.Context, name string, run func(context.Cont
 	}
 	defer conn.Release()
 	on := &onPostgres{ctx: ctx, conn: conn.Conn()}
-	if _, err := on.simple("BEGIN"); err != nil {
-		return false, err
-	}
 	defer on.rollback()
 	hash := fnv.New64a()
 	_, _ = hash.Write([]byte("counterfoil " + name))
-	var mine bool
-	err = on.each("SELECT pg_try_advisory_xact_lock($1)", func(row scanner) error { return row.Scan(&mine) }, int64(hash.Sum64()))
-	if err != nil || !mine {
+	results, err := on.simple(fmt.Sprintf("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_try_advisory_xact_lock(%d)", int64(hash.Sum64())))
+	if err != nil {
 		return false, err
+	}
+	if mine := string(results[1].Rows[0][0]) == "t"; !mine {
+		return false, nil
 	}
 	return true, run(ctx)
 }

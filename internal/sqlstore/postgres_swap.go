@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/counterfoil/counterfoil/internal/failpoint"
 	"github.com/counterfoil/counterfoil/internal/oauth"
@@ -26,7 +28,27 @@ type swap struct {
 	old, next     *oauth.Grant
 	clientVersion int64
 	done          chan error
+	state         atomic.Int32
 }
+
+// The states of a swap.
+const (
+	swapWaits   = iota // nothing was sent, or it is known that what was sent did not happen
+	swapSent           // what became of it is not known
+	swapGivenUp        // nobody waits for it any more: it must not be sent
+)
+
+// send claims a swap that is to be sent.
+func (w *swap) send() bool { return w.state.CompareAndSwap(swapWaits, swapSent) }
+
+// keep takes a swap back that was sent and did not happen.
+func (w *swap) keep() { w.state.CompareAndSwap(swapSent, swapWaits) }
+
+// giveUp ends the wait for a swap, and reports whether it is known that it did not
+// happen, and never will.
+func (w *swap) giveUp() bool { return w.state.Swap(swapGivenUp) == swapWaits }
+
+func (w *swap) givenUp() bool { return w.state.Load() == swapGivenUp }
 
 func newSwapper(e *postgres) *swapper {
 	return &swapper{postgres: e, queue: make(chan *swap, 4*mostInBatch), closed: make(chan struct{})}
@@ -37,6 +59,8 @@ func (s *swapper) close() { s.closing.Do(func() { close(s.closed) }) }
 // swap implements engine.
 func (e *postgres) swap(old, next *oauth.Grant, clientVersion int64) error {
 	w := &swap{old: old, next: next, clientVersion: clientVersion, done: make(chan error, 1)}
+	timer := time.NewTimer(e.patience)
+	defer timer.Stop()
 	select {
 	case <-e.swapper.closed:
 		return errClosed
@@ -46,8 +70,18 @@ func (e *postgres) swap(old, next *oauth.Grant, clientVersion int64) error {
 	case e.swapper.queue <- w:
 	case <-e.swapper.closed:
 		return errClosed
+	case <-timer.C:
+		return errTooLong
 	}
-	return <-w.done
+	select {
+	case err := <-w.done:
+		return err
+	case <-timer.C:
+		if w.giveUp() {
+			return errTooLong
+		}
+		return errors.Join(oauth.ErrOutcomeUnknown, errTooLong)
+	}
 }
 
 // run serves the queue until it is closed and empty.
@@ -91,15 +125,15 @@ func (s *swapper) swapAll(batch []*swap) {
 // that nothing happened, each member is tried by itself, so that the fault of one does
 // not become that of the others.
 func (s *swapper) swapGroup(group []*swap) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.patience)
-	defer cancel()
+	if group = slices.DeleteFunc(group, (*swap).givenUp); len(group) == 0 {
+		return
+	}
 	var swapped map[oauth.GrantID]bool
-	err := again(ctx, func(attempt int) (err error) {
-		defer s.takeTurn(attempt)()
+	err := s.persist(func(ctx context.Context) (err error) {
 		swapped, err = s.swapOnce(ctx, group)
 		return err
-	}, transient)
-	if err != nil && didNotHappen(err) && len(group) > 1 && ctx.Err() == nil {
+	})
+	if err != nil && didNotHappen(err) && len(group) > 1 {
 		for _, w := range group {
 			s.swapGroup([]*swap{w})
 		}
@@ -119,7 +153,9 @@ func (s *swapper) swapGroup(group []*swap) {
 
 // swapMany is swapGrant of the embedded engine for many grants at once. It is worded so
 // that PostgreSQL has one way to run it only, whatever it knows of the tables: for each
-// element of the arrays, the grant by its id. So grants are locked in the order given.
+// element of the arrays, its grant. So grants are locked in the order given. Any "=" with
+// a column of s would allow a hash join, and a bare one with 'active' the guess that there
+// is one grant, from which to begin.
 const swapMany = `
 UPDATE grants AS g SET version = g.version + 1, generation = s.generation, current_hash = s.current_hash, previous_hash = s.previous_hash,
        successor_salt = s.successor_salt, key_id = s.key_id,
@@ -130,31 +166,30 @@ UPDATE grants AS g SET version = g.version + 1, generation = s.generation, curre
               CAST($13 AS BIGINT[]), CAST($14 AS BIGINT[]), CAST($16 AS BYTEA[]))
        AS s (id, version, subject, subject_epoch, client_id, client_version,
              generation, current_hash, previous_hash, successor_salt, key_id, retries, idle_expires_at, last_used_at, old_hash)
- WHERE g.id = s.id AND g.version = s.version AND g.current_hash = s.old_hash AND g.status = 'active' AND g.subject IS NOT DISTINCT FROM s.subject AND g.subject_epoch = s.subject_epoch AND g.client_id IS NOT DISTINCT FROM s.client_id
+ WHERE g.id = ANY (ARRAY[s.id]) AND g.version IS NOT DISTINCT FROM s.version AND g.current_hash IS NOT DISTINCT FROM s.old_hash AND COALESCE(g.status = 'active', FALSE)
+   AND g.subject IS NOT DISTINCT FROM s.subject AND g.subject_epoch IS NOT DISTINCT FROM s.subject_epoch AND g.client_id IS NOT DISTINCT FROM s.client_id
    AND (SELECT u.epoch FROM users u WHERE u.id = s.subject AND u.enabled = 1 AND u.state = 'active' AND u.deleted_at = 0) = s.subject_epoch
    AND (SELECT c.version FROM clients c WHERE c.id = s.client_id AND c.deleted_at = 0) = s.client_version
 RETURNING g.id`
 
-// swapOnce runs the statement and returns which grants were swapped.
+// swapOnce runs the statement, for those that nobody gave up meanwhile, and returns which
+// grants were swapped.
 func (s *swapper) swapOnce(ctx context.Context, group []*swap) (map[oauth.GrantID]bool, error) {
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return nil, err // nothing was sent
-	}
-	defer conn.Release()
-	s.commits.Add(1)
 	failpoint.Reach(failpoint.BeforeSwap)
-	forgetWarning(conn.Conn())
 	swapped := make(map[oauth.GrantID]bool, len(group))
-	err = eachOn(ctx, conn.Conn(), swapMany, func(row scanner) error {
-		var id []byte
-		err := row.Scan(&id)
-		swapped[oauth.GrantID(id)] = true
-		return err
-	}, append(columnsOf(group), s.given(), column(group, func(w *swap) []byte { return w.old.CurrentHash[:] })))
-	failpoint.Reach(failpoint.AfterCommit)
-	if err = outcome(conn.Conn(), err); errors.Is(err, oauth.ErrOutcomeUnknown) || readOnly(err) {
-		s.pool.Reset()
+	err := s.autocommit(ctx, func(on *onPostgres) error {
+		sent := slices.DeleteFunc(slices.Clone(group), func(w *swap) bool { return !w.send() })
+		return on.each(swapMany, func(row scanner) error {
+			var id []byte
+			err := row.Scan(&id)
+			swapped[oauth.GrantID(id)] = true
+			return err
+		}, append(columnsOf(sent), s.given(), column(sent, func(w *swap) []byte { return w.old.CurrentHash[:] }))...)
+	})
+	if err != nil && didNotHappen(err) {
+		for _, w := range group {
+			w.keep()
+		}
 	}
 	return swapped, err
 }

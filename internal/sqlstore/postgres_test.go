@@ -27,15 +27,21 @@ import (
 // openPostgres opens a store at a database.
 func openPostgres(t *testing.T, url string, now func() time.Time) *sqlstore.Store {
 	t.Helper()
-	s, err := sqlstore.OpenPostgres(t.Context(), url, sqlstore.Options{Now: now, Log: slog.New(slog.DiscardHandler), Patience: 10 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Errorf("close: %v", err)
-		}
-	})
+	return openWith(t, url, sqlstore.Options{Now: now, Patience: 10 * time.Second})
+}
+
+// openPatient opens a store that waits for no longer than a test can.
+func openPatient(t *testing.T, url string, patience time.Duration) *sqlstore.Store {
+	t.Helper()
+	return openWith(t, url, sqlstore.Options{Patience: patience})
+}
+
+func openWith(t *testing.T, url string, o sqlstore.Options) *sqlstore.Store {
+	t.Helper()
+	o.Log = slog.New(slog.DiscardHandler)
+	s, err := sqlstore.OpenPostgres(t.Context(), url, o)
+	must(t, err)
+	closing(t, s)
 	return s
 }
 
@@ -61,16 +67,15 @@ func TestPostgres(t *testing.T) {
 type load struct {
 	*sqlstore.Store
 	t      *testing.T
-	client int64 // its version
 	grants []oauth.GrantID
 }
 
 func newLoad(t *testing.T, url string, grants int) *load {
 	t.Helper()
-	l := &load{Store: openPostgres(t, url, nil), t: t, client: 1}
+	l := &load{Store: openPostgres(t, url, nil), t: t}
 	err := errors.Join(
 		l.CreateClient(t.Context(), oauth.Client{ID: "shop", Active: true}, oauth.Event{}),
-		l.CreateUser(t.Context(), oauth.User{Subject: oauth.Subject{ID: "0192b1f0-7a5c-7000-8000-000000000001", Username: "user", Enabled: true, State: oauth.SubjectActive}}, oauth.Event{}),
+		l.CreateUser(t.Context(), oauth.User{Subject: oauth.Subject{ID: theSubject, Username: "user", Enabled: true, State: oauth.SubjectActive}}, oauth.Event{}),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -81,21 +86,30 @@ func newLoad(t *testing.T, url string, grants int) *load {
 	return l
 }
 
+// theSubject is the user of newLoad.
+const theSubject = "0192b1f0-7a5c-7000-8000-000000000001"
+
+// newGrant is a grant of that user as a login makes it.
+func newGrant(id oauth.GrantID) oauth.Grant {
+	g := oauth.Grant{ID: id, PublicID: rand.Text()[:20], Version: 1, ClientID: "shop", Subject: theSubject, SubjectEpoch: 1, AMR: []string{"pwd"}, Status: oauth.GrantActive, KeyID: 1}
+	_, _ = rand.Read(g.CurrentHash[:])
+	return g
+}
+
 // create makes a grant as a login does.
 func (l *load) create() {
 	l.t.Helper()
 	var id oauth.GrantID
 	_, _ = rand.Read(id[:])
-	g := oauth.Grant{ID: id, PublicID: rand.Text()[:20], Version: 1, ClientID: "shop", Subject: "0192b1f0-7a5c-7000-8000-000000000001", SubjectEpoch: 1, AMR: []string{"pwd"}, KeyID: 1}
-	_, _ = rand.Read(g.CurrentHash[:])
-	n := oauth.NewGrant{Grant: g, ClientVersion: l.client, IdleLifetime: time.Hour, Event: oauth.Event{Type: oauth.EventLogin}}
+	n := oauth.NewGrant{Grant: newGrant(id), ClientVersion: 1, IdleLifetime: time.Hour, Event: oauth.Event{Type: oauth.EventLogin}}
 	if err := l.CreateGrant(l.t.Context(), n); err != nil {
 		l.t.Fatal(err)
 	}
 	l.grants = append(l.grants, id)
 }
 
-// rotate rotates a grant once.
+// rotate rotates a grant once, with the version of the client that it sees, and writes
+// every column that a rotation writes.
 func (l *load) rotate(id oauth.GrantID) error {
 	v, err := l.Grant(l.t.Context(), id)
 	if err != nil {
@@ -104,9 +118,10 @@ func (l *load) rotate(id oauth.GrantID) error {
 	next := v.Grant
 	next.Generation++
 	next.PreviousHash = next.CurrentHash
+	next.LastUsedAt, next.IdleExpiresAt = v.Now, v.Now.Add(time.Hour)
 	_, _ = rand.Read(next.CurrentHash[:])
 	_, _ = rand.Read(next.SuccessorSalt[:])
-	return l.SwapGrant(l.t.Context(), &v.Grant, &next, l.client)
+	return l.SwapGrant(l.t.Context(), &v.Grant, &next, v.ClientVersion)
 }
 
 // rotateAll rotates every grant so many times, with 64 at work.
@@ -188,13 +203,13 @@ func TestSwapsShareAStatement(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), "SELECT 1 FROM grants WHERE id = $1 FOR UPDATE", l.grants[0][:]); err != nil {
 		t.Fatal(err)
 	}
+	commits := l.Stats().Commits
 	var working sync.WaitGroup
 	working.Go(func() { // the first waits for the lock, and all others for the first
 		if err := l.rotate(l.grants[0]); err != nil {
 			t.Error(err)
 		}
 	})
-	commits := l.Stats().Commits
 	wait(t, func() bool { return l.Stats().Commits == commits+1 })
 	for _, id := range l.grants[1:] {
 		working.Go(func() {
@@ -232,8 +247,11 @@ func wait(t *testing.T, holds func() bool) {
 // tripCounter is a proxy that counts the round trips of a client of PostgreSQL: the
 // messages Sync and Query (PostgreSQL documentation, message formats).
 type tripCounter struct {
-	url   string
-	count atomic.Int64
+	url    string
+	count  atomic.Int64
+	frozen atomic.Bool // it passes nothing on, nor that a client has gone, until it is ended
+	ended  chan struct{}
+	end    func()
 }
 
 func newTripCounter(t *testing.T, database string) *tripCounter {
@@ -249,7 +267,9 @@ func newTripCounter(t *testing.T, database string) *tripCounter {
 	t.Cleanup(func() { _ = listener.Close() })
 	target := u.Host
 	u.Host = listener.Addr().String()
-	c := &tripCounter{url: u.String()}
+	c := &tripCounter{url: u.String(), ended: make(chan struct{})}
+	c.end = sync.OnceFunc(func() { close(c.ended) })
+	t.Cleanup(c.end)
 	go func() {
 		for {
 			client, err := listener.Accept()
@@ -262,7 +282,13 @@ func newTripCounter(t *testing.T, database string) *tripCounter {
 				return
 			}
 			go func() { _, _ = io.Copy(client, server); _ = client.Close() }()
-			go func() { c.pass(client, server); _ = server.Close() }()
+			go func() {
+				c.pass(client, server)
+				if c.frozen.Load() {
+					<-c.ended
+				}
+				_ = server.Close()
+			}()
 		}
 	}()
 	return c
@@ -283,6 +309,9 @@ func (c *tripCounter) pass(client io.Reader, server io.Writer) {
 		if _, err := io.ReadFull(from, rest); err != nil {
 			return
 		}
+		if c.frozen.Load() {
+			return
+		}
 		if !first && (head[0] == 'S' || head[0] == 'Q') {
 			c.count.Add(1)
 		}
@@ -299,7 +328,7 @@ func TestTwoNodesNeverWaitForOneAnother(t *testing.T) {
 	for _, parameters := range []string{"", "&default_transaction_isolation=serializable"} {
 		url := postgres.Migrated(t) + parameters
 		a := newLoad(t, url, 100)
-		b := &load{Store: openPostgres(t, url, nil), t: t, client: 1, grants: a.grants}
+		b := &load{Store: openPostgres(t, url, nil), t: t, grants: a.grants}
 		var working sync.WaitGroup
 		for _, node := range []*load{a, b} {
 			for _, id := range a.grants {
@@ -328,62 +357,5 @@ func TestTwoNodesNeverWaitForOneAnother(t *testing.T) {
 		if sum < 20*100 {
 			t.Errorf("%d rotations, want at least what one node did", sum)
 		}
-	}
-}
-
-// TestAnnouncements: a node hears at once that keys were changed at another, also after
-// its connection was lost.
-func TestAnnouncements(t *testing.T) {
-	t.Parallel()
-	url := postgres.Migrated(t)
-	here, there := openPostgres(t, url, nil), openPostgres(t, url, nil)
-	ctx, cancel := context.WithCancel(t.Context())
-	heard := make(chan struct{}, 100)
-	var watching sync.WaitGroup
-	watching.Go(func() { here.Watch(ctx, func() { heard <- struct{}{} }) })
-	defer watching.Wait()
-	defer cancel()
-	<-heard // it listens
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	for revision := range 2 {
-		if err := there.ReplaceSigningKeys(t.Context(), int64(revision), nil, oauth.Event{}); err != nil {
-			t.Fatal(err)
-		}
-		<-heard
-		if _, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"); err != nil {
-			t.Fatal(err)
-		}
-		<-heard // it listens again
-	}
-}
-
-// TestAlone: of two nodes one does the work, and the other when it has gone.
-func TestAlone(t *testing.T) {
-	t.Parallel()
-	url := postgres.Migrated(t)
-	a, b := openPostgres(t, url, nil), openPostgres(t, url, nil)
-	try := func(s *sqlstore.Store, work func(context.Context) error) bool {
-		t.Helper()
-		done, err := s.Alone(t.Context(), "test", work)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return done
-	}
-	nothing := func(context.Context) error { return nil }
-	if !try(a, func(context.Context) error {
-		if try(b, nothing) {
-			t.Error("two nodes at once")
-		}
-		return nil
-	}) {
-		t.Error("nobody does it")
-	}
-	if !try(b, nothing) {
-		t.Error("the lock outlived its work")
 	}
 }

@@ -102,11 +102,17 @@ func (s *Store) SignOut(_ context.Context, subject string, e oauth.Event) error 
 		if _, err := tx.revokeAll(f, "signed_out"); err != nil {
 			return err
 		}
-		if _, err := tx.exec("DELETE FROM sessions WHERE subject = $1", subject); err != nil {
+		if err := tx.endSessions(subject); err != nil {
 			return err
 		}
 		return tx.insertEvent(e)
 	})
+}
+
+// endSessions deletes the sessions of a subject.
+func (t *transaction) endSessions(subject string) error {
+	_, err := t.exec("DELETE FROM sessions WHERE subject = $1", subject)
+	return err
 }
 
 // cleanSessions deletes those that expired. What else is over goes with them in time.

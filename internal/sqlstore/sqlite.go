@@ -63,7 +63,7 @@ func OpenSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	}
 	e.committer = newCommitter(e.writer, e.now)
 	e.writing.Go(e.committer.run)
-	return newStore(e, o), nil
+	return newStore(e, o, longestWait), nil
 }
 
 // stored is a clock that shows what can be stored.
@@ -129,6 +129,11 @@ func (e *embedded) clock(context.Context) (time.Time, error) { return e.now(), n
 
 // write implements engine.
 func (e *embedded) write(step func(*transaction) error) error { return e.committer.do(step) }
+
+// writeOne implements engine.
+func (e *embedded) writeOne(query string, args ...any) error {
+	return e.write(func(tx *transaction) error { return tx.execOne(oauth.ErrConflict, query, args...) })
+}
 
 // each implements engine. Reading is quick and is not cancelled: a driver that
 // watches a context costs more than the query.

@@ -28,11 +28,12 @@ type Options struct {
 // Store keeps everything in a SQL database.
 type Store struct {
 	engine
-	log     *slog.Logger
-	lookups chan *lookup
-	noted   chan oauth.Event
-	stop    chan struct{}
-	working sync.WaitGroup
+	log      *slog.Logger
+	patience time.Duration // of those who wait for a read of a grant
+	lookups  chan *lookup
+	noted    chan oauth.Event
+	stop     chan struct{}
+	working  sync.WaitGroup
 }
 
 // engine is a database, and how it is asked.
@@ -44,10 +45,12 @@ type engine interface {
 	// written, and never will be; or oauth.ErrOutcomeUnknown. It may run a step again. A
 	// step that returns one of the named errors must have written nothing.
 	write(step func(*transaction) error) error
+	// writeOne is write for a step of one statement. oauth.ErrConflict: it wrote no row.
+	writeOne(query string, args ...any) error
 	// swap is SwapGrant of oauth.Store.
 	swap(old, next *oauth.Grant, clientVersion int64) error
 	// grants reads the grants whose column, id or public_id, has one of the keys, each
-	// with the store's clock.
+	// with the store's clock. A grant may come again: what came last holds.
 	grants(ctx context.Context, column string, keys []any, scan func(view oauth.GrantView)) error
 	// confirm is ConfirmGrant of oauth.Store.
 	confirm(ctx context.Context, id oauth.GrantID) (oauth.GrantView, error)
@@ -73,9 +76,12 @@ type engine interface {
 	close() error
 }
 
+// errTooLong: who waits for a step has waited long enough.
+var errTooLong = errors.New("the database takes too long")
+
 // newStore starts what works in the background.
-func newStore(e engine, o Options) *Store {
-	s := &Store{engine: e, log: o.Log, lookups: make(chan *lookup, 1024), noted: make(chan oauth.Event, 1024), stop: make(chan struct{})}
+func newStore(e engine, o Options, patience time.Duration) *Store {
+	s := &Store{engine: e, log: o.Log, patience: patience, lookups: make(chan *lookup, 1024), noted: make(chan oauth.Event, 1024), stop: make(chan struct{})}
 	s.working.Go(s.writeNoted)
 	s.working.Go(s.readGrants)
 	return s
@@ -186,6 +192,10 @@ type connection interface {
 	// lockParties lets no other step change the subject and the client of a grant that
 	// is being made, until this step is committed.
 	lockParties(subject, clientID string) error
+	// lockGrants locks the grants that a condition names in the order of their ids, in
+	// which swaps lock them too. It comes before a statement that writes several: without
+	// it two nodes could wait for one another.
+	lockGrants(condition string, args ...any) error
 	// announce tells the other nodes, when the step is committed, that something they
 	// remember was changed.
 	announce() error

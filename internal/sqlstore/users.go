@@ -141,8 +141,26 @@ func (t *transaction) touchOwned(id string) error {
 // SetPassword implements admin.Store.
 func (s *Store) SetPassword(_ context.Context, id, hash string, endGrants bool, e oauth.Event) error {
 	return s.changeUser("set password", id, e, func(tx *transaction) error {
-		return tx.execOne(oauth.ErrNotFound, "UPDATE users SET password_hash = $1, epoch = epoch + $2, updated_at = $3 WHERE id = $4 AND deleted_at = 0",
+		err := tx.execOne(oauth.ErrNotFound, "UPDATE users SET password_hash = $1, epoch = epoch + $2, updated_at = $3 WHERE id = $4 AND deleted_at = 0",
 			hash, flag(endGrants), toMicro(tx.now), id)
+		if err != nil {
+			return err
+		}
+		return tx.endSessions(id)
+	})
+}
+
+// ChoosePassword implements password.Users.
+func (s *Store) ChoosePassword(_ context.Context, known oauth.User, hash string, endGrants bool, e oauth.Event) error {
+	return s.changeUser("choose password", known.ID, e, func(tx *transaction) error {
+		err := tx.execOne(oauth.ErrConflict, `
+UPDATE users SET password_hash = $1, epoch = epoch + $2, updated_at = $3
+ WHERE id = $4 AND epoch = $5 AND updated_at = $6 AND enabled = 1 AND state = 'active' AND deleted_at = 0`,
+			hash, flag(endGrants), toMicro(tx.now), known.ID, known.Epoch, toMicro(known.UpdatedAt))
+		if err != nil {
+			return err
+		}
+		return tx.endSessions(known.ID)
 	})
 }
 

@@ -16,6 +16,9 @@ var codeCases = []testCase{
 	{"one of many redemptions wins", redeemTogether},
 	{"a redeemed grant counts", redeemSupersedes},
 	{"a pending grant can be revoked", revokePending},
+	{"pending grants are limited", pendingLimited},
+	{"clean-up of pending grants", cleanPending},
+	{"the grants of a subject", grantsOf},
 	{"a pending grant takes no refresh", pendingDoesNotRefresh},
 }
 
@@ -25,7 +28,7 @@ const codeLifetime = time.Minute
 func (f *fixture) pend(name string) oauth.Grant {
 	f.Helper()
 	n := newGrant(name, f.alice, f.web)
-	n.Grant.Status, n.IdleLifetime, n.AbsoluteLifetime = oauth.GrantPending, codeLifetime, 0
+	n.Grant.Status, n.IdleLifetime, n.AbsoluteLifetime, n.Event = oauth.GrantPending, codeLifetime, 0, oauth.Event{}
 	f.must(f.CreateGrant(f.Context(), n), "create pending grant")
 	return f.read(n.Grant).Grant
 }
@@ -175,4 +178,50 @@ func pendingDoesNotRefresh(f *fixture) {
 	f.wantError(f.SwapGrant(f.Context(), &g, &next, f.web.Version), oauth.ErrConflict, "swap a pending grant")
 	f.wantError(f.RetryGrant(f.Context(), &g, f.web.Version, 100), oauth.ErrConflict, "retry a pending grant")
 	f.same(f.read(g).Grant, g, "pending grant afterwards")
+}
+
+func pendingLimited(f *fixture) {
+	oldest := f.pend("oldest")
+	f.clock.advance(time.Millisecond)
+	second := f.pend("second")
+	f.clock.advance(time.Millisecond)
+	n := newGrant("newest", f.alice, f.web)
+	n.Grant.Status, n.MaxGrants, n.Event = oauth.GrantPending, 2, oauth.Event{}
+	before := f.look()
+	f.must(f.CreateGrant(f.Context(), n), "create pending grant")
+	f.onlyChanged(before, "create pending grant", oldest, n.Grant)
+	_, err := f.Grant(f.Context(), oldest.ID)
+	f.wantError(err, oauth.ErrNotFound, "read the oldest pending grant")
+	f.same(f.read(second).Grant, second, "the second pending grant")
+}
+
+func cleanPending(f *fixture) {
+	over := f.pend("over")
+	f.clock.advance(codeLifetime - time.Second)
+	waiting := f.pend("waiting")
+	f.clock.advance(2 * time.Second)
+	before := f.look()
+	removed, err := f.Cleanup(f.Context(), admin.Cleanup{DeadFor: 24 * time.Hour})
+	f.must(err, "clean up")
+	f.same(removed.Grants, 1, "grants that were removed")
+	f.onlyChanged(before, "clean up", over)
+	f.same(f.read(waiting).Grant, waiting, "a pending grant that waits")
+}
+
+func grantsOf(f *fixture) {
+	f.pend("code")
+	f.must(f.RevokeGrant(f.Context(), f.sibling.ID, "test", act("")), "revoke")
+	list := func(most int) (names []string) {
+		views, err := f.GrantsOf(f.Context(), f.alice.ID, most)
+		f.must(err, "list grants of a subject")
+		for _, v := range views {
+			names = append(names, v.Grant.PublicID)
+			f.same(v.Subject, f.user("alice").Subject, "subject of a listed grant")
+		}
+		return names
+	}
+	f.same(list(10), []string{"public grant", "public alice at app"}, "active grants, newest first")
+	f.same(list(1), []string{"public grant"}, "the newest grant")
+	f.must(f.SetPassword(f.Context(), f.alice.ID, "hash", true, act("")), "set password")
+	f.same(len(list(10)), 0, "grants after a new password")
 }

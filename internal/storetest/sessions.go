@@ -106,10 +106,11 @@ func sessionLife(f *fixture) {
 			f.wantSession(other, true, "of somebody else")
 		})
 	}
-	f.again("a password that ends nothing", func(f *fixture) {
-		n := f.signIn("one", f.alice)
+	f.again("a password that keeps the grants", func(f *fixture) {
+		n, other := f.signIn("one", f.alice), f.signIn("two", f.bob)
 		f.must(f.SetPassword(f.Context(), f.alice.ID, "hash", false, act("")), "set password")
-		f.wantSession(n, true, "after a password that ends nothing")
+		f.wantSession(n, false, "after a new password")
+		f.wantSession(other, true, "of somebody else")
 	})
 }
 

@@ -16,6 +16,7 @@ var userCases = []testCase{
 	{"the state changes and nothing else", setUserState},
 	{"a new password", setPassword},
 	{"a new password that ends the grants", setPasswordEnding},
+	{"a password that a user chooses", choosePassword},
 	{"a password hash is replaced where it is the old one", replacePasswordHash},
 	{"deletion", deleteUser},
 	{"what does not exist", userUnknown},
@@ -327,4 +328,39 @@ func visitorIsHidden(f *fixture) {
 	f.same(v.Subject, visitor, "subject of a visitor's grant")
 	f.same(v.SubjectExists, true, "the subject of a visitor's grant exists")
 	f.rotate(n.Grant)
+}
+
+func choosePassword(f *fixture) {
+	f.clock.advance(time.Second)
+	f.must(f.ReplacePasswordHash(f.Context(), f.alice.ID, f.alice.PasswordHash, "rehashed"), "replace hash") // is no change
+	f.clock.advance(time.Second)
+	before := f.look()
+	f.must(f.ChoosePassword(f.Context(), f.alice, "chosen", true, act("choose")), "choose password")
+	f.onlyChanged(before, "choose password", f.alice)
+	got := f.user("alice")
+	f.same([]any{got.PasswordHash, got.Epoch, got.UpdatedAt}, []any{"chosen", f.alice.Epoch + 1, f.clock.stored()}, "hash, epoch and change of the user")
+	f.oneEvent("choose", "choose password")
+	f.wantError(f.ChoosePassword(f.Context(), f.alice, "again", true, act("again")), oauth.ErrConflict, "choose again, knowing what was before")
+	f.noEvents("again", "choose again")
+	f.clock.advance(time.Second)
+	f.must(f.ChoosePassword(f.Context(), got, "kept", false, act("")), "choose a password that keeps the grants")
+	f.same(f.user("alice").Epoch, got.Epoch, "epoch after a password that keeps the grants")
+	for name, change := range map[string]func(f *fixture) error{
+		"another password": func(f *fixture) error { return f.SetPassword(f.Context(), f.alice.ID, "x", false, act("")) },
+		"locked": func(f *fixture) error {
+			return f.SetUserState(f.Context(), f.alice.ID, nil, oauth.SubjectLocked, act(""))
+		},
+		"disabled":   func(f *fixture) error { return f.SetUserState(f.Context(), f.alice.ID, new(false), "", act("")) },
+		"signed out": func(f *fixture) error { return f.SignOut(f.Context(), f.alice.ID, act("")) },
+		"deleted":    func(f *fixture) error { return f.DeleteUser(f.Context(), f.alice.ID, act("")) },
+	} {
+		f.again(name, func(f *fixture) {
+			known := f.alice
+			f.clock.advance(time.Second)
+			f.must(change(f), name)
+			before := f.look()
+			f.wantError(f.ChoosePassword(f.Context(), known, "chosen", true, act("choose")), oauth.ErrConflict, "choose password after: "+name)
+			f.onlyChanged(before, "choose password")
+		})
+	}
 }
