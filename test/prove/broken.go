@@ -118,7 +118,7 @@ var variants = []variant{
 	},
 	{
 		what:    "a code that comes again ends nothing",
-		changes: []change{{codeFile, "errors.Is(refusal, ErrCodeUsed) && !m.unknown:", "errors.Is(refusal, ErrCodeUsed) && m.unknown:"}},
+		changes: []change{{codeFile, "\tcase errors.Is(refusal, ErrCodeUsed):", "\tcase errors.Is(refusal, ErrCodeUsed) && m.unknown:"}},
 		checks:  []check{codes},
 	},
 	{
@@ -163,7 +163,7 @@ var variants = []variant{
 	},
 	{
 		what:    "no compare-and-swap (PostgreSQL)",
-		changes: []change{{swapFile, "g.version = s.version AND g.current_hash = s.old_hash AND ", ""}},
+		changes: []change{{swapFile, "g.version IS NOT DISTINCT FROM s.version AND g.current_hash IS NOT DISTINCT FROM s.old_hash AND ", ""}},
 		checks:  []check{inPostgres},
 	},
 	{
