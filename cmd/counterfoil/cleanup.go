@@ -24,7 +24,7 @@ func newCleanupCommand() *cobra.Command {
 	var over time.Duration
 	cmd := &cobra.Command{
 		Use:   "cleanup",
-		Short: "Delete what is over: dead grants and old events. The server does so by itself",
+		Short: "Delete what is over: grants, sessions, secrets, counters, old events. The server does so by itself",
 		RunE: withInstallation(func(cmd *cobra.Command, _ []string, i *installation, p *printer) error {
 			what := cleanupOf(i.Config, over)
 			what.DryRun = dryRun

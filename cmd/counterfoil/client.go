@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,7 +15,7 @@ func newClientCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "client", Short: "Register and change clients"}
 	cmd.AddCommand(
 		newClientCreateCommand(), newClientListCommand(), newClientShowCommand(), newClientUpdateCommand(),
-		newClientActivateCommand(), newClientDeactivateCommand(), newClientRotateSecretCommand(), newClientDeleteCommand(),
+		newClientActivateCommand(), newClientDeactivateCommand(), newClientRotateSecretCommand(), newClientDeleteCommand(), newClientImportCommand(),
 	)
 	return cmd
 }
@@ -40,6 +41,9 @@ func newClientCreateCommand() *cobra.Command {
 				return err
 			}
 			warnAboutClient(p, &c)
+			if err := warnAboutName(cmd, i, p, c); err != nil {
+				return err
+			}
 			return printClient(cmd, i, p, c, secret)
 		}),
 	}
@@ -76,48 +80,53 @@ func newClientListCommand() *cobra.Command {
 }
 
 func newClientShowCommand() *cobra.Command {
-	return newClientAct("show", "Show a client", func(cmd *cobra.Command, i *installation, id string) (oauth.Client, error) {
+	return newClientAct("show", "Show a client", func(cmd *cobra.Command, i *installation, _ *printer, id string) (oauth.Client, error) {
 		return i.Operator.Client(cmd.Context(), id)
 	})
 }
 
 func newClientUpdateCommand() *cobra.Command {
 	var flags clientFlags
-	cmd := newClientAct("update", "Change what is given, and nothing else", func(cmd *cobra.Command, i *installation, id string) (oauth.Client, error) {
+	cmd := newClientAct("update", "Change what is given, and nothing else", func(cmd *cobra.Command, i *installation, p *printer, id string) (oauth.Client, error) {
 		if err := flags.check(cmd); err != nil {
 			return oauth.Client{}, err
 		}
-		return i.Operator.UpdateClient(cmd.Context(), id, func(c *oauth.Client) { flags.apply(cmd, c) })
+		c, err := i.Operator.UpdateClient(cmd.Context(), id, func(c *oauth.Client) { flags.apply(cmd, c) })
+		if err == nil && slices.ContainsFunc(nameFlags, cmd.Flags().Changed) {
+			err = warnAboutName(cmd, i, p, c)
+		}
+		return c, err
 	})
 	cmd.Long = `Change what is given, and nothing else. A list that is given replaces the old one.
 
 A lifetime of 0 is the server's, an empty --owner or --signing-alg is none;
---scope "" is an empty list, --no-scope no list, and --no-retry-window the server's.`
+--scope "" is an empty list, --no-scope no list, --no-api all APIs, and
+--no-retry-window the server's.`
 	flags.add(cmd)
 	flags.addRemovals(cmd)
 	return cmd
 }
 
 func newClientActivateCommand() *cobra.Command {
-	return newClientAct("activate", "Let a client authenticate again", func(cmd *cobra.Command, i *installation, id string) (oauth.Client, error) {
+	return newClientAct("activate", "Let a client authenticate again", func(cmd *cobra.Command, i *installation, _ *printer, id string) (oauth.Client, error) {
 		return i.Operator.ActivateClient(cmd.Context(), id)
 	})
 }
 
 func newClientDeactivateCommand() *cobra.Command {
-	return newClientAct("deactivate", "Stop a client, and its tokens with it, until it is activated", func(cmd *cobra.Command, i *installation, id string) (oauth.Client, error) {
+	return newClientAct("deactivate", "Stop a client, and its tokens with it, until it is activated", func(cmd *cobra.Command, i *installation, _ *printer, id string) (oauth.Client, error) {
 		return i.Operator.DeactivateClient(cmd.Context(), id)
 	})
 }
 
 // newClientAct is a command that does something with one client and prints it.
-func newClientAct(name, short string, act func(cmd *cobra.Command, i *installation, id string) (oauth.Client, error)) *cobra.Command {
+func newClientAct(name, short string, act func(cmd *cobra.Command, i *installation, p *printer, id string) (oauth.Client, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   name + " ID",
 		Short: short,
 		Args:  cobra.ExactArgs(1),
 		RunE: withInstallation(func(cmd *cobra.Command, args []string, i *installation, p *printer) error {
-			c, err := act(cmd, i, args[0])
+			c, err := act(cmd, i, p, args[0])
 			if err != nil {
 				return err
 			}

@@ -13,12 +13,14 @@ import (
 
 // clientFlags are the flags of what can be set of a client.
 type clientFlags struct {
-	name, scope, owner, signingAlg string
-	grantTypes, redirectURIs       []string
-	accessToken, refreshToken      durationFlag
-	retryWindow                    durationFlag
-	reusable                       bool
-	noScope, noRetryWindow         bool // of an update
+	name, scope, owner, signingAlg     string
+	organization                       string
+	grantTypes, redirectURIs, apis     []string
+	accessToken, refreshToken          durationFlag
+	retryWindow                        durationFlag
+	storefront, plainPKCE, skipConsent bool
+	reusable                           bool
+	noScope, noRetryWindow, noAPI      bool // of an update
 }
 
 // add adds the flags to a command. Some have the names of settings, which they
@@ -30,6 +32,11 @@ func (f *clientFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.redirectURIs, "redirect-uri", nil, "where an authorization may be sent; repeatable")
 	flags.StringVar(&f.scope, "scope", "", "the scope tokens it may ask for, separated by spaces")
 	flags.StringVar(&f.owner, "owner", "", "username of the owner: blocked, they stop the client")
+	flags.BoolVar(&f.storefront, "storefront", false, "it is of OroCommerce's storefront, not of the back office")
+	flags.StringVar(&f.organization, "organization", "", "name of its organization; nothing depends on it")
+	flags.StringArrayVar(&f.apis, "api", nil, "an API it is limited to, a scope token of all its access tokens; repeatable; none: all")
+	flags.BoolVar(&f.plainPKCE, "plain-pkce", false, "it may use code_challenge_method plain at OroCommerce's endpoint")
+	flags.BoolVar(&f.skipConsent, "skip-consent", false, "its users are not asked whether they agree")
 	flags.Var(&f.accessToken, "access-token-lifetime", "lifetime of its access tokens; 0: the server's")
 	flags.Var(&f.refreshToken, "refresh-token-lifetime", "lifetime of its idle refresh tokens; 0: the server's")
 	flags.Var(&f.retryWindow, "retry-window", "how long a refresh token may be sent again; 0: never")
@@ -40,6 +47,7 @@ func (f *clientFlags) add(cmd *cobra.Command) {
 // addRemovals adds what takes a value away that no value of a flag could.
 func (f *clientFlags) addRemovals(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.noScope, "no-scope", false, "it has no list of scope tokens")
+	cmd.Flags().BoolVar(&f.noAPI, "no-api", false, "it is limited to no APIs: it may use all")
 	cmd.Flags().BoolVar(&f.noRetryWindow, "no-retry-window", false, "its retry window is the server's")
 }
 
@@ -51,7 +59,9 @@ func (f *clientFlags) check(cmd *cobra.Command) error {
 		return usageError{errors.New("--scope and --no-scope exclude each other")}
 	case f.noRetryWindow && given("retry-window"):
 		return usageError{errors.New("--retry-window and --no-retry-window exclude each other")}
-	case f.noScope || f.noRetryWindow || slices.ContainsFunc(clientFlagNames, given):
+	case f.noAPI && given("api"):
+		return usageError{errors.New("--api and --no-api exclude each other")}
+	case f.noScope || f.noRetryWindow || f.noAPI || slices.ContainsFunc(clientFlagNames, given):
 		return nil
 	}
 	return usageError{errors.New("nothing to change: give at least one flag")}
@@ -59,8 +69,8 @@ func (f *clientFlags) check(cmd *cobra.Command) error {
 
 // clientFlagNames are the names of the flags that add adds.
 var clientFlagNames = []string{
-	"name", "grant-type", "redirect-uri", "scope", "owner", "access-token-lifetime", "refresh-token-lifetime",
-	"retry-window", "signing-alg", "reusable-refresh-tokens",
+	"name", "grant-type", "redirect-uri", "scope", "owner", "storefront", "organization", "api", "plain-pkce", "skip-consent",
+	"access-token-lifetime", "refresh-token-lifetime", "retry-window", "signing-alg", "reusable-refresh-tokens",
 }
 
 // apply sets of a client what was given.
@@ -71,6 +81,11 @@ func (f *clientFlags) apply(cmd *cobra.Command, c *oauth.Client) {
 		"redirect-uri":            func() { c.RedirectURIs = withoutEmpty(f.redirectURIs) },
 		"scope":                   func() { c.Scope = oauth.ParseScope(f.scope) },
 		"owner":                   func() { c.Owner = f.owner },
+		"storefront":              func() { c.Storefront = f.storefront },
+		"organization":            func() { c.Organization = f.organization },
+		"api":                     func() { c.APIs = withoutEmpty(f.apis) },
+		"plain-pkce":              func() { c.PlainPKCE = f.plainPKCE },
+		"skip-consent":            func() { c.SkipConsent = f.skipConsent },
 		"access-token-lifetime":   func() { c.AccessTokenLifetime = time.Duration(f.accessToken) },
 		"refresh-token-lifetime":  func() { c.RefreshTokenLifetime = time.Duration(f.refreshToken) },
 		"retry-window":            func() { window := time.Duration(f.retryWindow); c.RetryWindow = &window },
@@ -82,11 +97,19 @@ func (f *clientFlags) apply(cmd *cobra.Command, c *oauth.Client) {
 			apply()
 		}
 	}
+	f.remove(c)
+}
+
+// remove takes away what was said to be taken away.
+func (f *clientFlags) remove(c *oauth.Client) {
 	if f.noScope {
 		c.Scope = nil
 	}
 	if f.noRetryWindow {
 		c.RetryWindow = nil
+	}
+	if f.noAPI {
+		c.APIs = nil
 	}
 }
 
@@ -95,9 +118,24 @@ func warnAboutClient(p *printer, c *oauth.Client) {
 	if len(c.GrantTypes) == 0 {
 		p.warning("without --grant-type the client may use every grant type, as in OroCommerce")
 	}
-	if slices.Contains(c.GrantTypes, oauth.GrantTypeAuthorizationCode) && len(c.RedirectURIs) == 0 {
-		p.warning("without --redirect-uri the client cannot use the authorization_code grant")
+	if c.PlainPKCE {
+		p.warning("whoever sees an authorization request with --plain-pkce can use its code (RFC 9700 section 2.1.1)")
 	}
+	if c.SkipConsent && c.Public {
+		p.warning("whoever can receive at a redirect URI of a public client with --skip-consent can pose as it (RFC 8252 section 8.6)")
+	}
+}
+
+// nameFlags are the flags of all within which OroCommerce wants one name.
+var nameFlags = []string{"name", "organization", "owner", "storefront"}
+
+// warnAboutName says that OroCommerce would refuse the name, in its words.
+func warnAboutName(cmd *cobra.Command, i *installation, p *printer, c oauth.Client) error {
+	taken, err := i.Operator.IsNameTaken(cmd.Context(), c)
+	if taken {
+		p.warning("The application with the given name already exists.")
+	}
+	return err
 }
 
 // withoutEmpty drops the empty entries: an empty flag empties a list.

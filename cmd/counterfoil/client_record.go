@@ -19,6 +19,11 @@ type clientRecord struct {
 	Scope                 *string        `json:"scope"`
 	Owner                 *string        `json:"owner"` // username
 	OwnerBlocked          bool           `json:"owner_blocked"`
+	Storefront            bool           `json:"storefront"`
+	Organization          *string        `json:"organization"`
+	APIs                  []string       `json:"apis"` // empty: all
+	PlainPKCE             bool           `json:"plain_pkce_allowed"`
+	SkipConsent           bool           `json:"skip_consent"`
 	AccessTokenLifetime   *float64       `json:"access_token_lifetime"` // seconds, as the next two
 	RefreshTokenLifetime  *float64       `json:"refresh_token_lifetime"`
 	RetryWindow           *float64       `json:"retry_window"`
@@ -27,6 +32,7 @@ type clientRecord struct {
 	Secrets               []secretRecord `json:"secrets"`
 	CreatedAt             timestamp      `json:"created_at"`
 	UpdatedAt             timestamp      `json:"updated_at"`
+	LastUsedAt            timestamp      `json:"last_used_at"`
 
 	client oauth.Client // for people
 }
@@ -42,9 +48,11 @@ func newClientRecord(c oauth.Client, owners map[string]string) clientRecord {
 	r := clientRecord{
 		ClientID: c.ID, ClientName: c.Name, Public: c.Public, Active: c.Active, OwnerBlocked: c.OwnerBlocked,
 		GrantTypes: append([]string{}, c.GrantTypes...), RedirectURIs: append([]string{}, c.RedirectURIs...),
+		Storefront: c.Storefront, Organization: optional(c.Organization), APIs: append([]string{}, c.APIs...),
+		PlainPKCE: c.PlainPKCE, SkipConsent: c.SkipConsent,
 		AccessTokenLifetime: optional(c.AccessTokenLifetime.Seconds()), RefreshTokenLifetime: optional(c.RefreshTokenLifetime.Seconds()),
 		SigningAlg: optional(c.SigningAlg), ReusableRefreshTokens: c.ReusableRefreshTokens, Secrets: []secretRecord{},
-		CreatedAt: timestamp(c.CreatedAt), UpdatedAt: timestamp(c.UpdatedAt), client: c,
+		CreatedAt: timestamp(c.CreatedAt), UpdatedAt: timestamp(c.UpdatedAt), LastUsedAt: timestamp(c.LastUsedAt), client: c,
 	}
 	if c.Scope != nil {
 		scope := c.Scope.String()
@@ -82,6 +90,11 @@ func (r clientRecord) fields() []field {
 		field{name: "active", text: yesNo(c.Active), column: "active"},
 		field{name: "scope", text: scopeText(c)},
 		field{name: "owner", text: ownerText(&r)},
+		field{name: "storefront", text: yesNo(c.Storefront)},
+		field{name: "organization", text: c.Organization},
+		field{name: "apis", text: apisText(c)},
+		field{name: "plain_pkce_allowed", text: yesNo(c.PlainPKCE)},
+		field{name: "skip_consent", text: yesNo(c.SkipConsent)},
 		field{name: "access_token_lifetime", text: lifetimeText(c.AccessTokenLifetime)},
 		field{name: "refresh_token_lifetime", text: lifetimeText(c.RefreshTokenLifetime)},
 		field{name: "retry_window", text: windowText(c.RetryWindow)},
@@ -90,6 +103,8 @@ func (r clientRecord) fields() []field {
 		field{name: "secrets", text: secretsText(r.Secrets)},
 		field{name: "created_at", text: r.CreatedAt.String()},
 		field{name: "updated_at", text: r.UpdatedAt.String()},
+		field{name: "last_used_at", text: r.LastUsedAt.String()},
+		field{text: dayText(c.LastUsedAt), column: "last used"},
 	)
 }
 
@@ -98,6 +113,13 @@ func grantTypesText(c *oauth.Client) string {
 		return "all"
 	}
 	return strings.Join(c.GrantTypes, " ")
+}
+
+func apisText(c *oauth.Client) string {
+	if len(c.APIs) == 0 {
+		return "all"
+	}
+	return strings.Join(c.APIs, " ")
 }
 
 func scopeText(c *oauth.Client) string {
@@ -115,6 +137,14 @@ func ownerText(r *clientRecord) string {
 		return *r.Owner + " (blocked, and the client with it)"
 	}
 	return *r.Owner
+}
+
+// dayText is a time as lists show it, where room is short.
+func dayText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.DateOnly)
 }
 
 func orServers(s string) string {

@@ -51,6 +51,23 @@ func (d *doctor) examineFiles() {
 		}
 		d.judge("tls_key", err, "only its owner can read it")
 	}
+	if d.Config.PrivateKeyFile != "" {
+		d.examinePrivateKey(d.Config.PrivateKeyFile)
+	}
+}
+
+// examinePrivateKey looks at the file that a signing key is imported from. After that it
+// is not needed, and best gone.
+func (d *doctor) examinePrivateKey(file string) {
+	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		d.ok("private_key", file+" is not there: the first start alone needs it")
+		return
+	}
+	if err == nil {
+		err = admin.CheckKeyFile("the private key file", file, info)
+	}
+	d.judge("private_key", err, "only its owner can read "+file)
 }
 
 func private(path string, info fs.FileInfo) error {
@@ -58,7 +75,7 @@ func private(path string, info fs.FileInfo) error {
 	case !info.IsDir() && !info.Mode().IsRegular():
 		return fmt.Errorf("%s is not a regular file", path)
 	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("%s has mode %04o, so that others can get at it", path, info.Mode().Perm())
+		return fmt.Errorf("%s has mode %04o, so that others can get at it: run chmod go= %s", path, info.Mode().Perm(), path)
 	}
 	return nil
 }
@@ -118,15 +135,19 @@ func (d *doctor) examineMasterKeys(ctx context.Context) bool {
 		d.fail("master_key", err)
 		return false
 	}
-	if len(known) == 0 {
+	if _, err := os.Stat(d.Config.MasterKeyPath()); len(known) == 0 && d.Config.MasterKey == "" && errors.Is(err, fs.ErrNotExist) {
 		d.warn("master_key", "there is none yet: the first start makes it")
 		return false
 	}
 	keys, err := d.readMasterKeys()
+	if err == nil && len(known) == 0 {
+		d.ok("master_key", "the first start uses it")
+		return false
+	}
 	if err == nil {
 		err = admin.CheckMasterKeys(ctx, d.Store, keys)
 	}
-	detail := "fits the database"
+	var detail string
 	if err == nil {
 		detail, err = d.describeOldKeys(ctx, keys)
 	}
@@ -141,6 +162,9 @@ func (d *doctor) examineMasterKeys(ctx context.Context) bool {
 func (d *doctor) describeOldKeys(ctx context.Context, keys *oauth.Keys) (string, error) {
 	use, err := d.Store.MasterKeyUse(ctx)
 	detail := "fits the database"
+	if d.Config.MasterKey == "" {
+		detail += "; only its owner can read " + d.Config.MasterKeyPath()
+	}
 	for _, id := range keys.IDs()[1:] {
 		if n := use[id]; n > 0 {
 			detail += fmt.Sprintf("; key %d is needed by %d grants, secrets and signing keys", id, n)

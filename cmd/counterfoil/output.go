@@ -22,7 +22,7 @@ type record interface{ fields() []field }
 
 // field is one member of a record as people read it.
 type field struct {
-	name   string // as in JSON
+	name   string // as in JSON; empty: in lists only
 	text   string // empty: none
 	column string // its heading in lists; empty: not in lists
 }
@@ -80,7 +80,9 @@ func (p *printer) one(r record) error {
 	}
 	t := p.table()
 	for _, f := range r.fields() {
-		t.AppendRow(table.Row{f.name, p.cell(f.text)})
+		if f.name != "" {
+			t.AppendRow(table.Row{f.name, p.cell(f.text)})
+		}
 	}
 	return p.print(t)
 }

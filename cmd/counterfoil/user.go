@@ -12,7 +12,7 @@ func newUserCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "Keep the local users"}
 	cmd.AddCommand(
 		newUserCreateCommand(), newUserListCommand(), newUserShowCommand(), newUserEnableCommand(), newUserDisableCommand(),
-		newUserSetStateCommand(), newUserSetPasswordCommand(), newUserDeleteCommand(),
+		newUserSetStateCommand(), newUserSetPasswordCommand(), newUserDeleteCommand(), newUserImportCommand(),
 	)
 	return cmd
 }

@@ -16,17 +16,23 @@ import (
 // maxAttempts is how often a change is tried when somebody else changes the same client.
 const maxAttempts = 5
 
-// CreateClient registers a client. An empty ID is generated: 32 characters of the
-// base64url alphabet, as OroCommerce's. A confidential client gets the chosen
-// secret or, where that is empty, a generated one of 256 bits; it is returned this
-// once. Owner is a username.
+// CreateClient registers a client, which is active. An empty ID is generated: 32
+// characters of the base64url alphabet, as OroCommerce's. A confidential client gets
+// the chosen secret or, where that is empty, a generated one of 256 bits; it is
+// returned this once. Owner is a username.
 func (o *Operator) CreateClient(ctx context.Context, c oauth.Client, chosen oauth.Secret) (oauth.Client, oauth.Secret, error) {
-	err := o.completeClient(ctx, &c)
-	if err != nil {
+	var err error
+	if c.ID == "" {
+		if c.ID, err = o.generateClientID(); err != nil {
+			return oauth.Client{}, "", err
+		}
+	}
+	c.Active, c.Secrets = true, nil
+	if err := o.completeClient(ctx, &c); err != nil {
 		return oauth.Client{}, "", err
 	}
 	if c.Public && chosen != "" {
-		return oauth.Client{}, "", usage("a public client has no secret")
+		return oauth.Client{}, "", errPublicSecret
 	}
 	secret := oauth.Secret("")
 	if !c.Public {
@@ -36,29 +42,48 @@ func (o *Operator) CreateClient(ctx context.Context, c oauth.Client, chosen oaut
 		}
 		c.Secrets = []oauth.ClientSecret{stored}
 	}
-	e := o.event("client_created")
-	e.ClientID = c.ID
-	if err := o.Store.CreateClient(ctx, c, e); err != nil {
-		return oauth.Client{}, "", outcome(err, "create client", "client "+c.ID)
+	if err := o.insertClient(ctx, c, ""); err != nil {
+		return oauth.Client{}, "", err
 	}
 	created, err := o.Client(ctx, c.ID)
 	return created, secret, err
 }
 
-// completeClient fills in what a new client needs and checks it.
+// completeClient tidies and checks what was said about a new client, and finds its owner.
 func (o *Operator) completeClient(ctx context.Context, c *oauth.Client) (err error) {
-	if c.ID == "" {
-		if c.ID, err = o.generateClientID(); err != nil {
-			return err
-		}
-	}
-	c.Active, c.Secrets = true, nil
-	c.GrantTypes, c.RedirectURIs = distinct(c.GrantTypes), distinct(c.RedirectURIs)
+	tidyClient(c)
 	if err := checkClient(c); err != nil {
+		return err
+	}
+	if err := o.mustBeNoSubject(ctx, c.ID); err != nil {
 		return err
 	}
 	c.Owner, err = o.ownerID(ctx, c.Owner)
 	return err
+}
+
+// mustBeNoSubject refuses a client id that is a user's subject: in a token that a client
+// gets for itself it would stand for the user (RFC 9700 section 4.15).
+func (o *Operator) mustBeNoSubject(ctx context.Context, id string) error {
+	_, err := o.Store.Subject(ctx, id)
+	switch {
+	case err == nil:
+		return usage("the client id %s is a user's subject", id)
+	case errors.Is(err, oauth.ErrNotFound):
+		return nil
+	}
+	return outcome(err, "look for subject", "subject "+id)
+}
+
+// tidyClient drops repetitions from the lists of a client.
+func tidyClient(c *oauth.Client) {
+	c.GrantTypes, c.RedirectURIs, c.APIs = distinct(c.GrantTypes), distinct(c.RedirectURIs), distinct(c.APIs)
+}
+
+func (o *Operator) insertClient(ctx context.Context, c oauth.Client, detail string) error {
+	e := o.event("client_created")
+	e.ClientID, e.Detail = c.ID, detail
+	return outcome(o.Store.CreateClient(ctx, c, e), "create client", "client "+c.ID)
 }
 
 // generateClientID makes a client id. None begins with a dash, which a command
@@ -118,17 +143,35 @@ func (o *Operator) Owners(ctx context.Context, clients ...oauth.Client) (map[str
 // UpdateClient changes what change changes. That may be called again, when
 // somebody else changed the client meanwhile; Owner, where set, is a username.
 func (o *Operator) UpdateClient(ctx context.Context, id string, change func(*oauth.Client)) (oauth.Client, error) {
-	return o.changeClient(ctx, id, "client_updated", func(c *oauth.Client) error {
-		owner := c.Owner
+	return o.changeClient(ctx, id, "client_updated", o.checked(ctx, change))
+}
+
+// checked is a change that is checked afterwards, and whose new owner is found.
+func (o *Operator) checked(ctx context.Context, change func(*oauth.Client)) func(*oauth.Client) error {
+	return func(c *oauth.Client) (err error) {
+		owner, public := c.Owner, c.Public
 		change(c)
-		c.GrantTypes, c.RedirectURIs = distinct(c.GrantTypes), distinct(c.RedirectURIs)
+		tidyClient(c)
+		if c.Public != public {
+			return usage("whether a client is public cannot be changed: its tokens were made for the one kind")
+		}
 		if err := checkClient(c); err != nil || c.Owner == owner {
 			return err
 		}
-		var err error
 		c.Owner, err = o.ownerID(ctx, c.Owner)
 		return err
-	})
+	}
+}
+
+// IsNameTaken reports whether another client of the same organization and owner, or
+// without owner of the same kind, has the client's name. OroCommerce refuses that;
+// nothing here depends on it.
+func (o *Operator) IsNameTaken(ctx context.Context, c oauth.Client) (bool, error) {
+	clients, err := o.Clients(ctx)
+	return slices.ContainsFunc(clients, func(other oauth.Client) bool {
+		sameKind := c.Owner != "" || other.Storefront == c.Storefront
+		return other.ID != c.ID && other.Name == c.Name && other.Organization == c.Organization && other.Owner == c.Owner && sameKind
+	}), err
 }
 
 // ActivateClient lets a client authenticate again.

@@ -13,7 +13,8 @@ import (
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
 
-// maxNameLength is the longest identifier or name in bytes.
+// maxNameLength is the longest identifier or username in bytes, and the longest name
+// of a client or an organization in characters.
 const maxNameLength = 255
 
 // grantTypes are what a client may be registered for. A refresh token follows from
@@ -28,7 +29,8 @@ var signingAlgs = []string{"RS256", "ES256", "EdDSA", "PS256"}
 // checkClient checks what an operator may set of a client.
 func checkClient(c *oauth.Client) error {
 	for _, check := range []func(*oauth.Client) error{
-		checkClientID, checkClientName, checkGrantTypes, checkRedirectURIs, checkScope, checkLifetimes, checkSigningAlg, checkPublic,
+		checkClientID, checkClientName, checkOrganization, checkGrantTypes, checkRedirectURIs, checkScope, checkAPIs,
+		checkLifetimes, checkSigningAlg, checkPublic,
 	} {
 		if err := check(c); err != nil {
 			return err
@@ -47,15 +49,25 @@ func checkClientID(c *oauth.Client) error {
 }
 
 func checkClientName(c *oauth.Client) error {
-	if !isName(c.Name) {
-		return usage("a client's name has 1 to %d bytes of UTF-8 and no control characters", maxNameLength)
+	if c.Name == "" || !isLabel(c.Name) {
+		return usage("a client's name has 1 to %d characters of UTF-8 and no control characters", maxNameLength)
 	}
 	return nil
 }
 
-// isName reports whether a name for people can be shown.
-func isName(s string) bool {
-	return s != "" && len(s) <= maxNameLength && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+func checkOrganization(c *oauth.Client) error {
+	if !isLabel(c.Organization) {
+		return usage("the name of an organization has at most %d characters of UTF-8 and no control characters", maxNameLength)
+	}
+	return nil
+}
+
+// isName reports whether a name that people log in with can be kept and shown.
+func isName(s string) bool { return s != "" && len(s) <= maxNameLength && isLabel(s) }
+
+// isLabel reports whether a text for people can be shown in a line.
+func isLabel(s string) bool {
+	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= maxNameLength && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 func checkGrantTypes(c *oauth.Client) error {
@@ -71,8 +83,11 @@ func checkGrantTypes(c *oauth.Client) error {
 }
 
 // checkRedirectURIs asks for absolute URIs without fragment (RFC 6749 section
-// 3.1.2) that no browser takes for a script.
+// 3.1.2) that no browser takes for a script, and for one where codes are sent.
 func checkRedirectURIs(c *oauth.Client) error {
+	if len(c.RedirectURIs) == 0 && slices.Contains(c.GrantTypes, oauth.GrantTypeAuthorizationCode) {
+		return usage("At least one redirect URL should be specified.") // OroCommerce's words
+	}
 	for _, text := range c.RedirectURIs {
 		u, err := url.Parse(text)
 		switch {
@@ -101,6 +116,14 @@ func checkScope(c *oauth.Client) error {
 	return nil
 }
 
+// checkAPIs: the names of APIs become scope tokens.
+func checkAPIs(c *oauth.Client) error {
+	if !oauth.Scope(c.APIs).Valid() {
+		return usage("the name of an API has visible ASCII characters, and no space, double quote or backslash")
+	}
+	return nil
+}
+
 func checkLifetimes(c *oauth.Client) error {
 	for _, d := range []time.Duration{c.AccessTokenLifetime, c.RefreshTokenLifetime} {
 		if d < 0 || d%time.Second != 0 {
@@ -120,11 +143,16 @@ func checkSigningAlg(c *oauth.Client) error {
 	return nil
 }
 
+// errPublicSecret: a client that cannot keep a secret was given one.
+var errPublicSecret = usage("a public client has no secret")
+
 // checkPublic forbids a client without secret what only a secret makes safe.
 func checkPublic(c *oauth.Client) error {
 	switch {
 	case !c.Public:
 		return nil
+	case len(c.Secrets) > 0:
+		return errPublicSecret
 	case c.ReusableRefreshTokens:
 		return usage("the refresh tokens of a public client must rotate (RFC 9700 section 2.2.2)")
 	case slices.Contains(c.GrantTypes, oauth.GrantTypeClientCredentials):
@@ -154,9 +182,16 @@ func difference(before, after *oauth.Client) string {
 		{"redirect_uris", func(c *oauth.Client) any { return strings.Join(c.RedirectURIs, " ") }},
 		{"scope", func(c *oauth.Client) any { return c.Scope }},
 		{"owner", func(c *oauth.Client) any { return c.Owner }},
+		{"storefront", func(c *oauth.Client) any { return c.Storefront }},
+		{"organization", func(c *oauth.Client) any { return c.Organization }},
+		{"apis", func(c *oauth.Client) any { return strings.Join(c.APIs, " ") }},
+		{"plain_pkce_allowed", func(c *oauth.Client) any { return c.PlainPKCE }},
+		{"skip_consent", func(c *oauth.Client) any { return c.SkipConsent }},
 		{"access_token_lifetime", func(c *oauth.Client) any { return c.AccessTokenLifetime }},
 		{"refresh_token_lifetime", func(c *oauth.Client) any { return c.RefreshTokenLifetime }},
 		{"retry_window", func(c *oauth.Client) any { return c.RetryWindow }},
+		{"active", func(c *oauth.Client) any { return c.Active }},
+		{"secrets", func(c *oauth.Client) any { return c.Secrets }},
 		{"signing_alg", func(c *oauth.Client) any { return c.SigningAlg }},
 		{"reusable_refresh_tokens", func(c *oauth.Client) any { return c.ReusableRefreshTokens }},
 	} {

@@ -3,6 +3,7 @@ package admin_test
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"io"
 	"regexp"
 	"slices"
@@ -91,6 +92,15 @@ func TestCreateClientRefuses(t *testing.T) {
 		{"has a fragment", func(c *oauth.Client) { c.RedirectURIs = []string{"https://x/#"} }},
 		{"is a script", func(c *oauth.Client) { c.RedirectURIs = []string{"JavaScript:alert(1)"} }},
 		{"is a script", func(c *oauth.Client) { c.RedirectURIs = []string{"data:text/html,x"} }},
+		{"a client's name has", func(c *oauth.Client) { c.Name = strings.Repeat("ä", 256) }},
+		{"the name of an organization has", func(c *oauth.Client) { c.Organization = "a\n" }},
+		{"the name of an organization has", func(c *oauth.Client) { c.Organization = strings.Repeat("ä", 256) }},
+		{"At least one redirect URL should be specified.", func(c *oauth.Client) { c.GrantTypes = []string{"authorization_code"} }},
+		{"the name of an API has", func(c *oauth.Client) { c.APIs = []string{"a b"} }},
+		{"the name of an API has", func(c *oauth.Client) { c.APIs = []string{`a"b`} }},
+		{"the name of an API has", func(c *oauth.Client) { c.APIs = []string{`a\b`} }},
+		{"the name of an API has", func(c *oauth.Client) { c.APIs = []string{"é"} }},
+		{"the name of an API has", func(c *oauth.Client) { c.APIs = []string{""} }},
 		{"RFC 6749 section 3.3", func(c *oauth.Client) { c.Scope = oauth.Scope{`a"b`} }},
 		{"a lifetime is", func(c *oauth.Client) { c.AccessTokenLifetime = -time.Hour }},
 		{"a lifetime is", func(c *oauth.Client) { c.AccessTokenLifetime = time.Millisecond }},
@@ -115,7 +125,7 @@ func TestCreateClientAccepts(t *testing.T) {
 	b := newBench(t)
 	never := time.Duration(0)
 	c := b.client(t, oauth.Client{
-		ID: "!~:", Name: "Läden & Söhne", GrantTypes: []string{"password", "refresh_token", "password"},
+		ID: "!~:", Name: strings.Repeat("ä", 255), Organization: strings.Repeat("ä", 255), APIs: []string{"/api/v1", "orders:read"}, GrantTypes: []string{"password", "refresh_token", "password"},
 		RedirectURIs: []string{"https://x/cb?a=b", "http://127.0.0.1/cb", "com.example.app:/cb"}, Scope: oauth.Scope{},
 		AccessTokenLifetime: time.Minute, RetryWindow: &never, SigningAlg: "EdDSA", ReusableRefreshTokens: true,
 	})
@@ -230,4 +240,20 @@ func TestDeleteClientEndsItsGrants(t *testing.T) {
 	wantError(t, err, oauth.ErrNotFound, "there is no client shop")
 	_, err = b.DeleteClient(t.Context(), "shop")
 	wantError(t, err, oauth.ErrNotFound, "there is no client shop")
+}
+
+// TestNamesOfOthers: no client and no user can be mistaken for another subject (RFC 9700
+// section 4.15).
+func TestNamesOfOthers(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	u := b.user(t, "alice")
+	for _, id := range []string{u.ID, oauth.VisitorID} {
+		if _, _, err := b.CreateClient(t.Context(), oauth.Client{ID: id, Name: "client"}, ""); !errors.Is(err, admin.ErrUsage) {
+			t.Errorf("a client with the id %s: got %v", id, err)
+		}
+	}
+	if _, err := b.CreateUser(t.Context(), "visitor:0123456789abcdef0123", "", "password"); !errors.Is(err, admin.ErrUsage) {
+		t.Errorf("a user named like a visitor: got %v", err)
+	}
 }

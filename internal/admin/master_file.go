@@ -38,13 +38,11 @@ func readMasterKeyFile(file string) (string, *oauth.Keys, error) {
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", nil, misconfigured("the master key file cannot be read: %v", err)
-	case !info.Mode().IsRegular():
-		return "", nil, misconfigured("the master key file %s is not a regular file", file)
-	case info.Mode().Perm()&0o077 != 0 && !isCredential(file, info):
-		return "", nil, misconfigured("the master key file %s has mode %04o, so that others can read it: give it mode 0600", file, info.Mode().Perm())
+	}
+	if err := CheckKeyFile("the master key file", file, info); err != nil {
+		return "", nil, err
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxMasterKeyFile))
 	if err != nil {
@@ -55,6 +53,18 @@ func readMasterKeyFile(file string) (string, *oauth.Keys, error) {
 		return "", nil, misconfigured("the master key file %s is wrong: %v", file, err)
 	}
 	return string(text), keys, nil
+}
+
+// CheckKeyFile returns ErrConfiguration for a file with keys that is no regular file, or
+// that others than its owner can get at, and says what to do; what is its name for people.
+func CheckKeyFile(what, file string, info fs.FileInfo) error {
+	switch {
+	case !info.Mode().IsRegular():
+		return misconfigured("%s %s is not a regular file", what, file)
+	case info.Mode().Perm()&0o077 != 0 && !isCredential(file, info):
+		return misconfigured("%s %s has mode %04o, so that others can read it: give it mode 0600", what, file, info.Mode().Perm())
+	}
+	return nil
 }
 
 // isCredential reports whether a file is one that systemd hands to this service alone

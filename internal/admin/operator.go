@@ -103,15 +103,22 @@ const maxSecretLength = 4096
 
 // hash checks and hashes a secret that somebody chose; what is its name for people.
 func (o *Operator) hash(ctx context.Context, what string, secret oauth.Secret) (string, error) {
-	switch {
-	case secret == "":
-		return "", usage("the %s is empty", what)
-	case len(secret) > maxSecretLength:
-		return "", usage("the %s is longer than %d bytes", what, maxSecretLength)
+	if err := checkSecret(what, secret); err != nil {
+		return "", err
 	}
 	hash, err := o.Hasher.Hash(ctx, secret)
 	if err != nil {
 		return "", fmt.Errorf("hash %s: %w", what, err)
 	}
 	return hash, nil
+}
+
+func checkSecret(what string, secret oauth.Secret) error {
+	switch {
+	case secret == "":
+		return usage("the %s is empty", what)
+	case len(secret) > maxSecretLength:
+		return usage("the %s is longer than %d bytes", what, maxSecretLength)
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/mail"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -21,36 +22,62 @@ var subjectStates = []oauth.SubjectState{oauth.SubjectActive, oauth.SubjectLocke
 // CreateUser adds an enabled, active user to the local directory. The e-mail
 // address may be empty.
 func (o *Operator) CreateUser(ctx context.Context, username, email string, password oauth.Secret) (oauth.User, error) {
-	if !isName(username) {
-		return oauth.User{}, usage("a username has 1 to %d bytes of UTF-8 and no control characters", maxNameLength)
+	u := oauth.User{Subject: oauth.Subject{Username: username, Enabled: true, State: oauth.SubjectActive}, Email: email}
+	err := o.checkNewUser(ctx, &u)
+	if err == nil {
+		u.PasswordHash, err = o.hash(ctx, "password", password)
 	}
-	if email != "" && !isEmail(email) {
-		return oauth.User{}, usage("%q is not an e-mail address", email)
+	if err == nil {
+		err = o.insertUser(ctx, u, "")
 	}
-	if err := o.mustBeFree(ctx, username, email); err != nil {
-		return oauth.User{}, err
-	}
-	hash, err := o.hash(ctx, "password", password)
 	if err != nil {
 		return oauth.User{}, err
-	}
-	id, err := uuid.NewV7FromReader(o.Rand)
-	if err != nil {
-		return oauth.User{}, fmt.Errorf("make user id: %w", err)
-	}
-	subject := oauth.Subject{ID: id.String(), Username: username, Enabled: true, State: oauth.SubjectActive}
-	e := o.event("user_created")
-	e.Subject = subject.ID
-	err = o.Store.CreateUser(ctx, oauth.User{Subject: subject, Email: email, PasswordHash: hash}, e)
-	if errors.Is(err, oauth.ErrExists) { // somebody was quicker: say with which of the two
-		if taken := o.mustBeFree(ctx, username, email); taken != nil {
-			return oauth.User{}, taken
-		}
-	}
-	if err != nil {
-		return oauth.User{}, outcome(err, "create user", "user "+username)
 	}
 	return o.User(ctx, username)
+}
+
+// checkNewUser checks what an operator may say about a new user, and that its names are free.
+func (o *Operator) checkNewUser(ctx context.Context, u *oauth.User) error {
+	switch {
+	case !isName(u.Username):
+		return usage("a username has 1 to %d bytes of UTF-8 and no control characters", maxNameLength)
+	case strings.HasPrefix(u.Username, "visitor:"):
+		return usage("a username does not begin with visitor:, as the names of storefronts' visitors do")
+	case u.Email != "" && !isEmail(u.Email):
+		return usage("%q is not an e-mail address", u.Email)
+	case !slices.Contains(subjectStates, u.State):
+		return usage("there is no state %q; there are active, locked and reset", string(u.State))
+	case u.ID != "" && !isSubject(u.ID):
+		return usage("a subject is a UUID in lower case")
+	}
+	return o.mustBeFree(ctx, u.Username, u.Email)
+}
+
+// isSubject reports whether an identifier is of the form that new users get.
+func isSubject(s string) bool {
+	id, err := uuid.Parse(s)
+	return err == nil && id.String() == s && id != uuid.Nil
+}
+
+// insertUser gives a user an ID, if it has none, and adds it.
+func (o *Operator) insertUser(ctx context.Context, u oauth.User, detail string) error {
+	if u.ID == "" {
+		id, err := uuid.NewV7FromReader(o.Rand)
+		if err != nil {
+			return fmt.Errorf("make user id: %w", err)
+		}
+		u.ID = id.String()
+	}
+	e := o.event("user_created")
+	e.Subject, e.Detail = u.ID, detail
+	err := o.Store.CreateUser(ctx, u, e)
+	if errors.Is(err, oauth.ErrExists) { // somebody was quicker, or the ID is: say which
+		if taken := o.mustBeFree(ctx, u.Username, u.Email); taken != nil {
+			return taken
+		}
+		return errSubjectTaken(u.ID)
+	}
+	return outcome(err, "create user", "user "+u.Username)
 }
 
 // mustBeFree refuses a username or an e-mail address that is taken, and one that is

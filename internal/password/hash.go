@@ -81,7 +81,7 @@ func parseArgon2(hash string, id bool) (stored, error) {
 		return stored{}, errMalformed
 	}
 	if err := p.bounded(); err != nil {
-		return stored{}, fmt.Errorf("stored: %w", err)
+		return stored{}, err
 	}
 	s := stored{match: digest.MatchAdvanced, work: p.work()}
 	if id && salt >= saltSize && key >= keySize {

@@ -7,7 +7,7 @@ import (
 
 // ErrUnknownHash is the error of ImportHash for what could never be verified. It
 // says nothing about the content.
-var ErrUnknownHash = errors.New("no hash that could be verified: argon2id, argon2i, bcrypt, or Symfony's SHA-512 with its salt")
+var ErrUnknownHash = errors.New("it is no hash that could be verified: argon2id, argon2i, bcrypt, or Symfony's SHA-512 with its salt")
 
 // symfonyHashLength is the length of a SHA-512 hash in base64, with its padding.
 const symfonyHashLength = (sha512.Size + 2) / 3 * 4
