@@ -31,22 +31,16 @@ func (e *endpoint) authorize(d *dialect) handler {
 			return e.toldToClient(d, w, &a, err)
 		}
 		w.route.refuse = e.refuseOnPage // from here on a user looks at it
-		session, err := e.session(r)
-		if errors.Is(err, oauth.ErrSessionMissing) {
-			e.toSignIn(w, r)
+		return e.signedIn(func(w *response, r *http.Request, session *oauth.SessionView) error {
+			switch {
+			case r.Method == http.MethodPost:
+				return e.answerConsent(d, w, r, &a, session)
+			case a.SkipsConsent():
+				return e.approve(d, w, r, &a, session.Subject, session.Session.CreatedAt)
+			}
+			e.askConsent(d, w, r, &a, session)
 			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if r.Method == http.MethodPost {
-			return e.answerConsent(d, w, r, &a, &session)
-		}
-		if a.SkipsConsent() {
-			return e.approve(d, w, r, &a, session.Subject, session.Session.CreatedAt)
-		}
-		e.askConsent(d, w, r, &a, &session)
-		return nil
+		})(w, r)
 	}
 }
 
