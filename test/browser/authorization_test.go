@@ -72,15 +72,21 @@ func TestOroCommerce(t *testing.T) {
 	p.open("/oauth2/devices")
 	p.press("Sign out")
 
-	i.client = i.createClient("Trusted Shop", "--skip-consent")
+	i.client = i.createClient("Trusted Shop", "--skip-consent", "--public=false")
 	p.open(i.oroAuthorization())
 	p.signIn(alice, "wrong")
 	p.signIn(alice, alicePassword)
 	expectCode(p)
 }
 
+// oroAuthorization is an address of OroCommerce's authorization endpoint, which asks
+// confidential clients for no proof of possession.
 func (i *installation) oroAuthorization() string {
-	return strings.Replace(i.authorization(), "/oauth2/authorize", "/oauth2-token/authorize", 1)
+	path := strings.Replace(i.authorization(), "/oauth2/authorize", "/oauth2-token/authorize", 1)
+	if i.client.Secret == "" {
+		return path
+	}
+	return strings.NewReplacer("code_challenge=", "x=", "code_challenge_method=", "y=").Replace(path)
 }
 
 // expectCode expects to be at the client again, with a code.

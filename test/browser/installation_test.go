@@ -78,10 +78,12 @@ func (i *installation) populate(clientName string) {
 	i.CreateUser(alice, alicePassword)
 }
 
-// createClient makes a public client of the site.
+// createClient makes a client of the site, which is public unless a flag says otherwise.
 func (i *installation) createClient(name string, flags ...string) program.Client {
 	i.t.Helper()
-	return i.CreateClient(append(flags, "--name", name, "--grant-type", "authorization_code", "--public", "--redirect-uri", i.backTo, "--scope", "orders:read")...)
+	return i.CreateClient(append([]string{
+		"--name", name, "--grant-type", "authorization_code", "--public", "--redirect-uri", i.backTo, "--scope", "orders:read",
+	}, flags...)...)
 }
 
 // makeCertificate makes a certificate for 127.0.0.1 and localhost, in files.
