@@ -125,9 +125,6 @@ func TestLongNames(t *testing.T) {
 		v.visitor.speaks(language)
 		for _, page := range everyPage {
 			p := v.see(page)
-			if page.name == "sign-in-error" {
-				p.fill("username", name)
-			}
 			p.with(screen{"narrow", 320, 568, true}, "light")
 			if got := evaluate[string](p, "document.documentElement.lang"); got != language {
 				t.Errorf("%s is in %s, want %s", page.name, got, language)
