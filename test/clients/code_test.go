@@ -20,18 +20,8 @@ import (
 func TestSimultaneousRedemptions(t *testing.T) {
 	t.Parallel()
 	for engine, start := range map[string]func(t *testing.T) []*program.Program{
-		"SQLite": func(t *testing.T) []*program.Program { return []*program.Program{newServer(t, "SIGNING_ALG=EdDSA")} },
-		"PostgreSQL": func(t *testing.T) []*program.Program {
-			database := postgres.Migrated(t)
-			node := func() *program.Program {
-				return program.New(t, "DATABASE="+database, "MASTER_KEY=1 "+strings.Repeat("A", 43), "SIGNING_ALG=EdDSA", "ISSUER=http://127.0.0.1:8080")
-			}
-			nodes := []*program.Program{node(), node()}
-			nodes[0].CreateUser(username, password)
-			nodes[0].Start()
-			nodes[1].Start()
-			return nodes
-		},
+		"SQLite":     func(t *testing.T) []*program.Program { return []*program.Program{newServer(t, "SIGNING_ALG=EdDSA")} },
+		"PostgreSQL": newNodes,
 	} {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
@@ -49,6 +39,21 @@ func TestSimultaneousRedemptions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// newNodes starts two nodes on one PostgreSQL, with a user.
+func newNodes(t *testing.T) []*program.Program {
+	t.Helper()
+	database := postgres.Migrated(t)
+	var nodes []*program.Program
+	for range 2 {
+		nodes = append(nodes, program.New(t, "DATABASE="+database, "MASTER_KEY=1 "+strings.Repeat("A", 43), "SIGNING_ALG=EdDSA", "ISSUER=http://127.0.0.1:8080"))
+	}
+	nodes[0].CreateUser(username, password)
+	for _, node := range nodes {
+		node.Start()
+	}
+	return nodes
 }
 
 // redeemAtOnce redeems a code many times at once, spread over the nodes, and checks who
@@ -140,5 +145,6 @@ func post(endpoint string, parameters url.Values) (program.Tokens, error) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	answer := program.Tokens{Status: response.StatusCode}
-	return answer, json.NewDecoder(response.Body).Decode(&answer)
+	err = json.NewDecoder(response.Body).Decode(&answer)
+	return answer, err
 }
