@@ -75,7 +75,7 @@ type Password struct {
 	Account
 	Username string
 	Problem  Problem
-	Hint     string // why the new password is weak, in a sentence
+	Weakness string // of the new password: "short", "guessable", "long"; empty: none
 	Done     bool
 
 	RetryAfter time.Duration

@@ -42,7 +42,10 @@ func everyPage(p *Pages, code string) map[string]string {
 	}
 	for _, problem := range []Problem{ProblemCredentials, ProblemThrottled, ProblemDisabled, ProblemLocked, ProblemReset, ProblemWeak, ProblemMismatch, ProblemCurrent, ProblemBusy} {
 		pages["sign in, "+string(problem)] = p.SignIn(code, SignIn{Form: form, Problem: problem, RetryAfter: time.Hour})
-		pages["password, "+string(problem)] = p.Password(code, Password{Form: form, Account: account, Username: "alice", Problem: problem, Hint: hostile, RetryAfter: time.Second})
+		pages["password, "+string(problem)] = p.Password(code, Password{Form: form, Account: account, Username: "alice", Problem: problem, RetryAfter: time.Second})
+	}
+	for _, weakness := range []string{"short", "guessable", "long"} {
+		pages["password, "+weakness] = p.Password(code, Password{Form: form, Account: account, Username: "alice", Problem: ProblemWeak, Weakness: weakness})
 	}
 	for _, kind := range []MessageKind{MessageBadRequest, MessageUnknownClient, MessageForbidden, MessageNotFound, MessageUnavailable, MessageSignedOut} {
 		pages["message, "+string(kind)] = p.Message(code, Message{Kind: kind, Detail: hostile, RequestID: hostile})
@@ -114,12 +117,13 @@ func TestTexts(t *testing.T) {
 // TestColors: whatever the brand's color, text on it and links of it can be read.
 func TestColors(t *testing.T) {
 	t.Parallel()
+	const least = 4.5 // WCAG 2.2, 1.4.3
 	for r := 0.0; r < 256; r += 17 {
 		for g := 0.0; g < 256; g += 17 {
 			for b := 0.0; b < 256; b += 17 {
 				for _, ground := range []string{lightGround, darkGround} {
 					c := color{r, g, b}.readableOn(mustColor(ground))
-					if c.contrast(c.text()) < leastContrast || c.contrast(mustColor(ground)) < leastContrast {
+					if c.contrast(c.text()) < least || c.contrast(mustColor(ground)) < least {
 						t.Errorf("%s becomes %s on %s: contrasts %.2f and %.2f", color{r, g, b}, c, ground, c.contrast(c.text()), c.contrast(mustColor(ground)))
 					}
 				}

@@ -132,6 +132,9 @@ type view struct {
 // Problem is the text of a problem.
 func (v *view) Problem(p Problem) string { return v.T("problem_" + string(p)) }
 
+// Weakness is the text of a weakness of a password.
+func (v *view) Weakness(w string) string { return v.T("weak_" + w) }
+
 // Message is a text of the kind of a message.
 func (v *view) Message(part string) string {
 	return v.T("message_" + string(v.Page.(Message).Kind) + "_" + part)

@@ -143,9 +143,7 @@ func (e *endpoint) passwordRefused(w *response, r *http.Request, session *oauth.
 	case console.ProblemCredentials:
 		page.Problem = console.ProblemCurrent
 	case console.ProblemWeak:
-		if why := refusal.Unwrap(); why != nil {
-			page.Hint = why.Error()
-		}
+		page.Weakness = refusal.Parameter
 	}
 	w.err = err // for the log
 	w.setRetryAfter(refusal)

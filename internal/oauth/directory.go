@@ -71,6 +71,6 @@ type PasswordSetter interface {
 	// ChoosePassword gives the account a new password, if it still is as it was looked
 	// up, else ErrConflict. It ends all its sessions, and where endGrants is set its
 	// grants, by one epoch more. It records the event. It returns ErrPasswordWeak,
-	// caused by a sentence that says why, ErrBusy, or a fault.
+	// about "short", "guessable" or "long", ErrBusy, or a fault.
 	ChoosePassword(ctx context.Context, a Account, password Secret, endGrants bool, e Event) error
 }

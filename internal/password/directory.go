@@ -63,20 +63,14 @@ func (d *Directory) Lookup(ctx context.Context, login string) (oauth.Account, er
 	return oauth.Account{User: user, Known: true}, nil
 }
 
-// weakness says why a password is weak, in a sentence for its owner.
-type weakness string
-
-// Error implements error.
-func (w weakness) Error() string { return string(w) }
-
 // ChoosePassword implements oauth.PasswordSetter.
 func (d *Directory) ChoosePassword(ctx context.Context, a oauth.Account, password oauth.Secret, endGrants bool, e oauth.Event) error {
-	why := Weakness(password, a.Username, a.Email)
+	why := weakness(password, a.Username, a.Email)
 	if len(password) > maxLength {
-		why = "It is too long."
+		why = WeakLong
 	}
 	if why != "" {
-		return oauth.ErrPasswordWeak.Because(weakness(why))
+		return oauth.ErrPasswordWeak.About(why)
 	}
 	hash, err := d.hasher.Hash(ctx, password)
 	if err != nil {

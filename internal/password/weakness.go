@@ -17,17 +17,32 @@ const (
 	maxInputs     = 16
 )
 
+// The ways in which a password is weak. ErrPasswordWeak is about one of them.
+const (
+	WeakShort     = "short"     // fewer than 8 characters
+	WeakGuessable = "guessable" // easy to guess
+	WeakLong      = "long"      // longer than is looked at
+)
+
+// sentences word them, about "it".
+var sentences = map[string]string{WeakShort: "It is shorter than 8 characters.", WeakGuessable: "It is easy to guess."}
+
 // Weakness returns why a password is weak, as a sentence about "it", or "". It is
 // weak with fewer than 8 characters, or when zxcvbn finds it easy to guess, also
 // from what is known of its owner: userInputs, such as username and e-mail
 // address. A warning may quote the sentence; it shows nothing of the password.
 func Weakness(s oauth.Secret, userInputs ...string) string {
+	return sentences[weakness(s, userInputs...)]
+}
+
+// weakness returns in which way a password is weak, or "".
+func weakness(s oauth.Secret, userInputs ...string) string {
 	if utf8.RuneCountInString(string(s)) < minCharacters {
-		return "It is shorter than 8 characters."
+		return WeakShort
 	}
 	seen := string(s[:min(len(s), maxEstimated)])
 	if zxcvbn.PasswordStrength(seen, words(userInputs)).Score < minScore {
-		return "It is easy to guess."
+		return WeakGuessable
 	}
 	return ""
 }
