@@ -87,12 +87,17 @@ func (c *copyProgress) end(err error) {
 		c.bar.MarkAsErrored()
 	}
 	c.finishBar()
+	stopBars(c.bars, c.rendered)
+}
+
+// stopBars ends the rendering of bars.
+func stopBars(bars progress.Writer, rendered <-chan struct{}) {
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for {
-		c.bars.Stop() // has no effect before the rendering has begun
+		bars.Stop() // has no effect before the rendering has begun
 		select {
-		case <-c.rendered:
+		case <-rendered:
 			return
 		case <-again.C:
 		}

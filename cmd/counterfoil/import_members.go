@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/config"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 	"github.com/counterfoil/counterfoil/internal/password"
 )
@@ -261,12 +262,7 @@ func (t *memberTable[T]) find(name string) (kind *memberKind[T], meaning string)
 
 // unknown names the member that is nearest to an unknown one, if any is near.
 func (t *memberTable[T]) unknown(name string) error {
-	best, distance := "", len(name)/3+2
-	for _, known := range t.names() {
-		if d := editDistance(name, known); d < distance {
-			best, distance = known, d
-		}
-	}
+	best := config.Nearest(name, t.names())
 	if best == "" {
 		return fmt.Errorf("there is no member %.64q", name)
 	}
@@ -280,25 +276,4 @@ func (t *memberTable[T]) names() []string {
 		names = append(names, k.name)
 	}
 	return names
-}
-
-// editDistance is Levenshtein's: insertions, deletions and substitutions.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -73,14 +73,5 @@ func (s *importProgress) end(err error) {
 		s.bar.MarkAsErrored()
 	}
 	s.bar.MarkAsDone()
-	again := time.NewTicker(10 * time.Millisecond)
-	defer again.Stop()
-	for {
-		s.bars.Stop() // has no effect before the rendering has begun
-		select {
-		case <-s.rendered:
-			return
-		case <-again.C:
-		}
-	}
+	stopBars(s.bars, s.rendered)
 }

@@ -3,22 +3,30 @@ package config
 // suggest names the setting that is nearest to an unknown name, as written where
 // the unknown one was, if it is near at all.
 func suggest(unknown string, written func(name string) string) string {
-	best, distance := "", len(unknown)/3+2
-	consider := func(name string) {
-		if d := editDistance(unknown, name); d < distance {
-			best, distance = name, d
-		}
-	}
+	var names []string
 	for i := range settings {
-		consider(settings[i].name)
+		names = append(names, settings[i].name)
 		if settings[i].secret {
-			consider(settings[i].name + fileSuffix)
+			names = append(names, settings[i].name+fileSuffix)
 		}
 	}
+	best := Nearest(unknown, names)
 	if best == "" {
 		return "; 'counterfoil config show' lists all"
 	}
 	return "; did you mean " + written(best) + "?"
+}
+
+// Nearest returns the first of the names that are most like an unknown one, or "" where
+// none is near.
+func Nearest(unknown string, names []string) string {
+	best, distance := "", len(unknown)/3+2
+	for _, name := range names {
+		if d := editDistance(unknown, name); d < distance {
+			best, distance = name, d
+		}
+	}
+	return best
 }
 
 // editDistance is Levenshtein's: insertions, deletions and substitutions.

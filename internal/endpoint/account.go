@@ -132,12 +132,10 @@ func (e *endpoint) takePassword(w *response, r *http.Request, session *oauth.Ses
 
 // passwordRefused says on the page why there is no new password.
 func (e *endpoint) passwordRefused(w *response, r *http.Request, session *oauth.SessionView, err error) error {
-	problem, known := problemOf(err)
-	if !known {
+	problem, refusal := w.problem(err)
+	if problem == "" {
 		return err
 	}
-	var refusal *oauth.Refusal
-	errors.As(err, &refusal)
 	page := console.Password{Problem: problem, RetryAfter: refusal.RetryAfter}
 	switch problem {
 	case console.ProblemCredentials:
@@ -145,8 +143,6 @@ func (e *endpoint) passwordRefused(w *response, r *http.Request, session *oauth.
 	case console.ProblemWeak:
 		page.Weakness = refusal.Parameter
 	}
-	w.err = err // for the log
-	w.setRetryAfter(refusal)
 	e.showPassword(w, r, session, status(refusal), page)
 	return nil
 }

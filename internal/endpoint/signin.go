@@ -72,14 +72,10 @@ func (e *endpoint) takeSignIn(w *response, r *http.Request) error {
 		e.redirect(w, to)
 		return nil
 	}
-	problem, known := problemOf(err)
-	if !known {
+	problem, refusal := w.problem(err)
+	if problem == "" {
 		return err
 	}
-	var refusal *oauth.Refusal
-	errors.As(err, &refusal)
-	w.err = err // for the log
-	w.setRetryAfter(refusal)
 	e.showSignIn(w, r, status(refusal), to, console.SignIn{Username: username, Problem: problem, RetryAfter: refusal.RetryAfter})
 	return nil
 }
@@ -103,13 +99,16 @@ var problems = map[string]console.Problem{
 	oauth.ErrBusy.Reason:              console.ProblemBusy,
 }
 
-func problemOf(err error) (console.Problem, bool) {
+// problem returns what is to be said on the page that is shown again, and the refusal
+// that it comes from, which the log has; empty: the user can do nothing about it.
+func (w *response) problem(err error) (console.Problem, *oauth.Refusal) {
 	var refusal *oauth.Refusal
-	if !errors.As(err, &refusal) {
-		return "", false
+	if !errors.As(err, &refusal) || problems[refusal.Reason] == "" {
+		return "", nil
 	}
-	problem, known := problems[refusal.Reason]
-	return problem, known
+	w.err = err
+	w.setRetryAfter(refusal)
+	return problems[refusal.Reason], refusal
 }
 
 // signOut ends the session of the browser, or all sessions and grants of its user.

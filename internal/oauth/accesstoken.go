@@ -222,8 +222,8 @@ func (s *Server) clientAccess(ctx context.Context, c *parsedClaims) (AccessToken
 		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
 	case err != nil:
 		return AccessTokenInfo{}, err
-	case !client.Active || client.Owner != "" && client.OwnerBlocked:
-		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(errors.New("the client is not in order"))
+	case client.outOfOrder() != nil:
+		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(client.outOfOrder())
 	case c.NotBefore != notBefore(&client):
 		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(errors.New("revoked"))
 	}
@@ -266,8 +266,10 @@ func (s *Server) verifiedClaims(token Secret) (*parsedClaims, Profile, error) {
 func alive(v *GrantView, client *Client, c *parsedClaims, p Policy) error {
 	g := &v.Grant
 	switch {
-	case g.ClientID != c.ClientID || !client.Active || client.Owner != "" && client.OwnerBlocked:
-		return errors.New("the client is not in order")
+	case g.ClientID != c.ClientID:
+		return errors.New("of another client")
+	case client.outOfOrder() != nil:
+		return client.outOfOrder()
 	case g.Status != GrantActive:
 		return errors.New("the grant is revoked")
 	case !v.Now.Before(g.ExpiresAt(p)):

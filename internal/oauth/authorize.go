@@ -119,8 +119,8 @@ func (s *Server) authorizationClient(ctx context.Context, a *Authorization) erro
 		return ErrClientUnknown
 	case err != nil:
 		return err
-	case !a.Client.Active || a.Client.Owner != "" && a.Client.OwnerBlocked:
-		return ErrClientUnknown.Because(errors.New("the client is inactive or its owner blocked"))
+	case a.Client.outOfOrder() != nil:
+		return ErrClientUnknown.Because(a.Client.outOfOrder())
 	case a.request.Visitor && (!a.Client.Storefront || !s.Settings.Visitors):
 		return ErrPathUnknown
 	}

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -64,6 +65,17 @@ type ClientSecret struct {
 
 // Alive reports whether the secret counts at a time.
 func (s ClientSecret) Alive(at time.Time) bool { return s.ExpiresAt.IsZero() || at.Before(s.ExpiresAt) }
+
+// outOfOrder says why the client may get and use no tokens at present, or returns nil.
+func (c *Client) outOfOrder() error {
+	switch {
+	case !c.Active:
+		return errors.New("the client is inactive")
+	case c.Owner != "" && c.OwnerBlocked:
+		return errors.New("the client's owner is blocked")
+	}
+	return nil
+}
 
 // MayUse reports whether the client is registered for the grant type. A refresh
 // token can only come from the password or the authorization_code grant, so a

@@ -89,12 +89,10 @@ func (s *Server) authenticate(ctx context.Context, r *request, c *Client, grantT
 
 // mayAuthenticate checks what OroCommerce checks before the secret.
 func (s *Server) mayAuthenticate(r *request, c *Client, grantType string) error {
-	switch {
-	case !c.Active:
-		return ErrClientUnauthenticated.Because(errors.New("the client is inactive"))
-	case c.Owner != "" && c.OwnerBlocked:
-		return ErrClientUnauthenticated.Because(errors.New("the client's owner is blocked"))
-	case r.Profile == OroCommerce && !c.MayUse(grantType):
+	if err := c.outOfOrder(); err != nil {
+		return ErrClientUnauthenticated.Because(err)
+	}
+	if r.Profile == OroCommerce && !c.MayUse(grantType) {
 		return ErrClientUnauthenticated.Because(errors.New("the client may not use this grant type"))
 	}
 	return nil

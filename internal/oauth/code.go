@@ -83,16 +83,12 @@ func (k *Keys) codeHash(keyID uint16, id GrantID, secret RefreshSecret) ([32]byt
 	return refreshMAC(m.hash, "code-hash/v1", id, 0, nil, secret), true
 }
 
-// presentedCode opens the code of a request with the master keys of the moment. As for
-// a refresh token, the keys are read again before one under an unknown key is refused.
-func (s *Server) presentedCode(ctx context.Context, text Secret) (code, error) {
-	c, err := s.Keys().parseCode(text)
-	if errors.Is(err, errKeyUnknown) && s.ReloadKeys != nil {
-		if err := s.ReloadKeys(context.WithoutCancel(ctx)); err != nil {
-			return c, fmt.Errorf("reload master keys: %w", err)
-		}
-		c, err = s.Keys().parseCode(text)
-	}
+// presentedCode opens the code of a request with the master keys of the moment.
+func (s *Server) presentedCode(ctx context.Context, text Secret) (c code, err error) {
+	err = s.withKeys(ctx, func(k *Keys) (err error) {
+		c, err = k.parseCode(text)
+		return err
+	})
 	if errors.Is(err, ErrCodeMalformed) {
 		if _, refresh := s.Keys().ParseRefreshToken(text); refresh == nil {
 			return c, ErrCodeIsRefreshToken

@@ -61,17 +61,26 @@ func (s *Server) refreshToken(ctx context.Context, r *request) (TokenResponse, e
 	return TokenResponse{}, fmt.Errorf("gave up after repeated attempts: %w", err)
 }
 
-// parseRefreshToken parses with the master keys of the moment. Before a token under
-// an unknown one is refused, and its client logs its user out, the keys are read again.
-func (s *Server) parseRefreshToken(ctx context.Context, presented Secret) (RefreshToken, error) {
-	token, err := s.Keys().ParseRefreshToken(presented)
+// parseRefreshToken parses with the master keys of the moment.
+func (s *Server) parseRefreshToken(ctx context.Context, presented Secret) (token RefreshToken, err error) {
+	err = s.withKeys(ctx, func(k *Keys) (err error) {
+		token, err = k.ParseRefreshToken(presented)
+		return err
+	})
+	return token, err
+}
+
+// withKeys parses what a client presents. Before something under an unknown master key
+// is refused, and the client logs its user out, the keys are read again.
+func (s *Server) withKeys(ctx context.Context, parse func(*Keys) error) error {
+	err := parse(s.Keys())
 	if !errors.Is(err, errKeyUnknown) || s.ReloadKeys == nil {
-		return token, err
+		return err
 	}
 	if err := s.ReloadKeys(context.WithoutCancel(ctx)); err != nil {
-		return token, fmt.Errorf("reload master keys: %w", err)
+		return fmt.Errorf("reload master keys: %w", err)
 	}
-	return s.Keys().ParseRefreshToken(presented)
+	return parse(s.Keys())
 }
 
 // attempt looks, decides and writes once. Nothing that it has begun is cancelled
