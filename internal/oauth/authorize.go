@@ -74,14 +74,8 @@ func (s *Server) CheckAuthorization(ctx context.Context, request AuthorizationRe
 	return a, nil
 }
 
-// parameter returns the text of a parameter, or nil where it is not given.
-func (a *Authorization) parameter(name string) (*string, error) {
-	r := request{TokenRequest: TokenRequest{Parameters: a.request.Parameters}}
-	return r.optional(name)
-}
-
 func (a *Authorization) responseType() error {
-	t, err := a.parameter("response_type")
+	t, err := a.request.Parameters.optional("response_type")
 	switch {
 	case err != nil:
 		return err
@@ -104,7 +98,7 @@ func (a *Authorization) checkResponseType() error {
 // authorizationClient finds the client. There is no secret to prove who it is: that
 // the user is sent to an address of it is the proof.
 func (s *Server) authorizationClient(ctx context.Context, a *Authorization) error {
-	id, err := a.parameter("client_id")
+	id, err := a.request.Parameters.optional("client_id")
 	switch {
 	case err != nil:
 		return err
@@ -131,7 +125,7 @@ func (s *Server) authorizationClient(ctx context.Context, a *Authorization) erro
 // registeredRedirectURI returns where the user is sent back to: what the request names,
 // if it is registered, or the only registered one (RFC 6749 section 3.1.2.3).
 func (a *Authorization) registeredRedirectURI() (string, error) {
-	given, err := a.parameter("redirect_uri")
+	given, err := a.request.Parameters.optional("redirect_uri")
 	switch {
 	case err != nil:
 		return "", err
@@ -149,7 +143,7 @@ func (a *Authorization) registeredRedirectURI() (string, error) {
 }
 
 func (a *Authorization) takeState() (err error) {
-	a.state, err = a.parameter("state")
+	a.state, err = a.request.Parameters.optional("state")
 	return err
 }
 
@@ -164,11 +158,11 @@ func (a *Authorization) mayAuthorize() error {
 // asks everybody for one, and for S256 (RFC 9700 section 2.1.1). OroCommerce's asks
 // public clients, and takes `plain` where nothing is said, and where the client may.
 func (a *Authorization) takeChallenge() error {
-	challenge, err := a.parameter("code_challenge")
+	challenge, err := a.request.Parameters.optional("code_challenge")
 	if err != nil {
 		return err
 	}
-	method, err := a.parameter("code_challenge_method")
+	method, err := a.request.Parameters.optional("code_challenge_method")
 	if err != nil {
 		return err
 	}
@@ -194,8 +188,7 @@ func (a *Authorization) takeChallenge() error {
 }
 
 func (a *Authorization) takeScope() error {
-	r := request{TokenRequest: TokenRequest{Profile: a.request.Profile, Parameters: a.request.Parameters}}
-	asked, err := r.scope()
+	asked, err := a.request.Parameters.scope(a.request.Profile)
 	if err != nil {
 		return err
 	}

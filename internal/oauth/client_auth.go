@@ -150,11 +150,11 @@ func (k *Keys) spendLikeVerifying(secret Secret) { _ = k.HashClientSecret(secret
 // least one. More than one stems from Basic credentials, which some clients
 // percent-encode (RFC 6749 section 2.3.1) and some do not.
 func (r *request) clientCredentials() ([]BasicCredentials, error) {
-	id, err := r.optional("client_id")
+	id, err := r.Parameters.optional("client_id")
 	if err != nil {
 		return nil, err
 	}
-	secret, err := r.optional("client_secret")
+	secret, err := r.Parameters.optional("client_secret")
 	if err != nil {
 		return nil, err
 	}
@@ -162,18 +162,6 @@ func (r *request) clientCredentials() ([]BasicCredentials, error) {
 		return r.standardCredentials(id, secret)
 	}
 	return r.oroCredentials(id, secret)
-}
-
-// optional returns a parameter's text, or nil where it is not given.
-func (r *request) optional(name string) (*string, error) {
-	p, given := r.Parameters[name]
-	switch {
-	case !given:
-		return nil, nil
-	case p.Invalid || p.List != nil:
-		return nil, ErrParameterInvalid.About(name)
-	}
-	return &p.Value, nil
 }
 
 // standardCredentials allows one method of authentication per request.

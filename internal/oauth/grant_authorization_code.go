@@ -25,7 +25,7 @@ type redemption struct {
 // code that comes again ends what it produced (RFC 9700 section 2.1.1, RFC 6749 section
 // 4.1.2).
 func (s *Server) authorizationCode(ctx context.Context, r *request) (TokenResponse, error) {
-	text, err := r.required("code")
+	text, err := r.Parameters.required("code")
 	if err != nil {
 		return TokenResponse{}, err
 	}
@@ -33,10 +33,10 @@ func (s *Server) authorizationCode(ctx context.Context, r *request) (TokenRespon
 	if m.code, err = s.presentedCode(ctx, text); err != nil {
 		return TokenResponse{}, err
 	}
-	if m.redirect, err = r.optional("redirect_uri"); err != nil {
+	if m.redirect, err = r.Parameters.optional("redirect_uri"); err != nil {
 		return TokenResponse{}, err
 	}
-	if m.verifier, err = r.optional("code_verifier"); err != nil {
+	if m.verifier, err = r.Parameters.optional("code_verifier"); err != nil {
 		return TokenResponse{}, err
 	}
 	for range maxAttempts {

@@ -12,7 +12,7 @@ func (s *Server) clientCredentials(_ context.Context, r *request) (TokenResponse
 	if r.client.Public {
 		return TokenResponse{}, ErrClientUnauthenticated.Because(errors.New("a public client has no credentials"))
 	}
-	asked, err := r.scope()
+	asked, err := r.Parameters.scope(r.Profile)
 	if err != nil {
 		return TokenResponse{}, err
 	}

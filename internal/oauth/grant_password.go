@@ -10,7 +10,7 @@ import (
 // password is the resource owner password credentials grant (RFC 6749 section 4.3):
 // a name and a password once, then the refresh token.
 func (s *Server) password(ctx context.Context, r *request) (TokenResponse, error) {
-	asked, err := r.scope()
+	asked, err := r.Parameters.scope(r.Profile)
 	if err != nil {
 		return TokenResponse{}, err
 	}
@@ -18,11 +18,11 @@ func (s *Server) password(ctx context.Context, r *request) (TokenResponse, error
 	if err != nil {
 		return TokenResponse{}, err
 	}
-	username, err := r.required("username")
+	username, err := r.Parameters.required("username")
 	if err != nil {
 		return TokenResponse{}, err
 	}
-	password, err := r.required("password")
+	password, err := r.Parameters.required("password")
 	if err != nil {
 		return TokenResponse{}, err
 	}

@@ -34,7 +34,7 @@ type accessTokenOf struct {
 // refreshToken is the refresh token grant (RFC 6749 section 6) with rotation
 // (RFC 9700 section 4.14.2), as docs/rotation.md specifies it.
 func (s *Server) refreshToken(ctx context.Context, r *request) (TokenResponse, error) {
-	presented, err := r.required("refresh_token")
+	presented, err := r.Parameters.required("refresh_token")
 	if err != nil {
 		return TokenResponse{}, err
 	}
@@ -42,7 +42,7 @@ func (s *Server) refreshToken(ctx context.Context, r *request) (TokenResponse, e
 	if err != nil {
 		return TokenResponse{}, err
 	}
-	scope, err := r.scope()
+	scope, err := r.Parameters.scope(r.Profile)
 	if err != nil {
 		return TokenResponse{}, err
 	}

@@ -194,29 +194,41 @@ func (r *request) clientID() string {
 }
 
 // required returns a parameter that must be given, as text.
-func (r *request) required(name string) (Secret, error) {
-	p, given := r.Parameters[name]
+func (all Parameters) required(name string) (Secret, error) {
+	p, given := all[name]
 	if !given || p.Invalid || p.List != nil {
 		return "", ErrParameterInvalid.About(name)
 	}
 	return Secret(p.Value), nil
 }
 
-// scope returns the scope asked for, or nil where nothing was said.
-func (r *request) scope() (Scope, error) {
-	p, given := r.Parameters["scope"]
+// optional returns a parameter's text, or nil where it is not given.
+func (all Parameters) optional(name string) (*string, error) {
+	p, given := all[name]
 	switch {
 	case !given:
 		return nil, nil
-	case p.Invalid || p.List != nil && r.Profile != OroCommerce:
+	case p.Invalid || p.List != nil:
+		return nil, ErrParameterInvalid.About(name)
+	}
+	return &p.Value, nil
+}
+
+// scope returns the scope asked for, or nil where nothing was said.
+func (all Parameters) scope(profile Profile) (Scope, error) {
+	p, given := all["scope"]
+	switch {
+	case !given:
+		return nil, nil
+	case p.Invalid || p.List != nil && profile != OroCommerce:
 		return nil, ErrParameterInvalid.About("scope")
 	case p.List != nil:
 		return boundedScope(p.List)
-	case p.Value == "" && r.Profile == Standard: // RFC 6749 section 3.1: without a value is omitted
+	case p.Value == "" && profile == Standard: // RFC 6749 section 3.1: without a value is omitted
 		return nil, nil
 	}
 	scope, err := boundedScope(splitScope(p.Value))
-	if err == nil && r.Profile == Standard && !scope.Valid() {
+	if err == nil && profile == Standard && !scope.Valid() {
 		return nil, ErrScopeInvalid.About(p.Value)
 	}
 	return scope, err
