@@ -37,10 +37,17 @@ func standardForm(body string) (oauth.Parameters, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, twice := parameters[name]; twice {
+		before, twice := parameters[name]
+		switch {
+		case !twice:
+			parameters[name] = oauth.Parameter{Value: value}
+		case name != "resource": // the one that may be repeated (RFC 8707 section 2)
 			return nil, repeated(name)
+		case before.List == nil:
+			parameters[name] = oauth.Parameter{List: []string{before.Value, value}}
+		default:
+			parameters[name] = oauth.Parameter{List: append(before.List, value)}
 		}
-		parameters[name] = oauth.Parameter{Value: value}
 	}
 	return parameters, nil
 }

@@ -31,12 +31,29 @@ func standardJSON(body string) (oauth.Parameters, error) {
 	}
 	parameters := make(oauth.Parameters, len(v.names))
 	for i, name := range v.names {
-		if v.items[i].kind != jsonString && slices.Contains(parameterNames, name) {
+		item := &v.items[i]
+		if list, ok := item.texts(); ok && name == "resource" {
+			parameters[name] = oauth.Parameter{List: list}
+			continue
+		}
+		if item.kind != jsonString && slices.Contains(parameterNames, name) {
 			return nil, oauth.ErrParameterInvalid.About(name)
 		}
-		parameters[name] = oauth.Parameter{Value: v.items[i].text}
+		parameters[name] = oauth.Parameter{Value: item.text}
 	}
 	return parameters, nil
+}
+
+// texts returns the elements of a list that has only strings in it.
+func (v *jsonValue) texts() ([]string, bool) {
+	list := make([]string, 0, len(v.items))
+	for i := range v.items {
+		if v.items[i].kind != jsonString {
+			return nil, false
+		}
+		list = append(list, v.items[i].text)
+	}
+	return list, v.kind == jsonList
 }
 
 // oroJSON reads what OroCommerce makes of a JSON body. Nothing, and a list, are no

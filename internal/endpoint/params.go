@@ -33,6 +33,7 @@ var parameterNames = []string{
 	"username", "password", "refresh_token", "scope", "redirect_uri", "code", "code_verifier",
 	"assertion", "device_code", "resource", "audience", "requested_token_type",
 	"subject_token", "subject_token_type", "actor_token", "actor_token_type", "access_token",
+	"token", "token_type_hint",
 }
 
 // repeated is the refusal of a parameter given twice (RFC 6749 section 3.2). It

@@ -78,6 +78,20 @@ func (s *Store) UpdateClient(_ context.Context, c oauth.Client, e oauth.Event) e
 	return nil
 }
 
+// RevokeClientTokens implements oauth.Store.
+func (s *Store) RevokeClientTokens(_ context.Context, clientID string, notBefore time.Time, e oauth.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.clients[clientID]
+	if c == nil || !c.NotBefore.Equal(precise(notBefore)) {
+		return nil
+	}
+	s.raiseVersion(c)
+	c.UpdatedAt, c.NotBefore = s.now(), s.cutOff(c)
+	s.record(e)
+	return nil
+}
+
 // SaveClientUse implements oauth.Store.
 func (s *Store) SaveClientUse(_ context.Context, used map[string]time.Time) error {
 	s.mu.Lock()

@@ -275,9 +275,10 @@ func (s *Store) RevokeGrants(_ context.Context, f admin.GrantFilter, reason stri
 	case f.PublicID != "" || u != nil && c != nil: // what is named is not all of a subject's or a client's grants
 	case u != nil:
 		u.Epoch++
+		u.UpdatedAt = s.now()
 	default:
 		s.raiseVersion(c)
-		c.NotBefore = s.cutOff(c)
+		c.UpdatedAt, c.NotBefore = s.now(), s.cutOff(c)
 	}
 	n := s.revokeAll(reason, fits(f))
 	s.record(e)

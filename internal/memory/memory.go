@@ -5,11 +5,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/feed"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 	"github.com/counterfoil/counterfoil/internal/signing"
 )
 
-// Store implements admin.Store, signing.Store and password.Users. No method waits
+// Store implements admin.Store, signing.Store, password.Users and feed.Store. No method waits
 // for anything, so contexts are not looked at. The only errors are those that the
 // ports name, and faults for calls that no caller should make.
 type Store struct {
@@ -20,7 +21,7 @@ type Store struct {
 	versions map[string]int64     // the last version of every client ID there ever was
 	ended    map[string]time.Time // when clients were deleted, by ID
 	users    map[string]*oauth.User
-	deleted  map[string]bool // IDs of users that are gone
+	deleted  map[string]time.Time // when users were deleted, by ID
 	grants   map[oauth.GrantID]*oauth.Grant
 	sessions map[oauth.SessionKey]oauth.Session
 
@@ -32,6 +33,10 @@ type Store struct {
 	sources  map[[16]byte]sourceFailures
 	accounts map[[16]byte]oauth.FailureCount
 	secrets  map[[16]byte]oauth.FailureCount
+
+	announced []feed.Announcement // the latest
+	number    int64               // of the last one
+	followed  time.Time
 
 	signingKeys []signing.Key
 	revision    int64
@@ -47,7 +52,7 @@ func New(now func() time.Time) *Store {
 		ended:      map[string]time.Time{},
 		users:      map[string]*oauth.User{oauth.VisitorID: theVisitor()},
 		sessions:   map[oauth.SessionKey]oauth.Session{},
-		deleted:    map[string]bool{},
+		deleted:    map[string]time.Time{},
 		grants:     map[oauth.GrantID]*oauth.Grant{},
 		refused:    map[refusalKey]*recorded{},
 		pairs:      map[[16]byte]oauth.FailureCount{},

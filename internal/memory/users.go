@@ -19,7 +19,7 @@ func (s *Store) CreateUser(_ context.Context, u oauth.User, e oauth.Event) error
 	taken := s.findUser(func(o *oauth.User) bool {
 		return o.ID == u.ID || o.Username == u.Username || o.Email != "" && o.Email == u.Email
 	})
-	if taken != nil || s.deleted[u.ID] {
+	if taken != nil || !s.deleted[u.ID].IsZero() {
 		return oauth.ErrExists
 	}
 	u.Epoch = 1
@@ -136,6 +136,7 @@ func (s *Store) setState(u *oauth.User, enabled bool, state oauth.SubjectState) 
 func (s *Store) raiseOwned(userID string) {
 	for _, c := range s.clients {
 		if c.Owner == userID {
+			c.UpdatedAt = s.now()
 			s.raiseVersion(c)
 		}
 	}
@@ -195,7 +196,7 @@ func (s *Store) DeleteUser(_ context.Context, id string, e oauth.Event) error {
 	s.revokeAll(reasonUserDeleted, func(g *oauth.Grant) bool { return g.Subject == id })
 	s.raiseOwned(id)
 	delete(s.users, id)
-	s.deleted[id] = true
+	s.deleted[id] = s.now()
 	s.record(e)
 	return nil
 }

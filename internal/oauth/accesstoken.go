@@ -20,13 +20,13 @@ const (
 
 // accessToken makes the access token of a generation (RFC 9068, or OroCommerce's
 // claims in OroCommerce's order and then ours).
-func (s *Server) accessToken(r *request, g *Grant, subject *Subject, scope Scope, generation uint32) (Secret, error) {
+func (s *Server) accessToken(r *request, g *Grant, subject *Subject, scope Scope, resource []string, generation uint32) (Secret, error) {
 	name := g.subject()
 	if r.Profile == OroCommerce {
 		name = g.name(subject)
 	}
 	numbers := r.Parameters["scope"].Numbers && generation == 0
-	b, typ, err := s.claims(r, name, g.Resource, scope, numbers)
+	b, typ, err := s.claims(r, name, resource, scope, numbers)
 	if err != nil {
 		return "", err
 	}
@@ -36,12 +36,12 @@ func (s *Server) accessToken(r *request, g *Grant, subject *Subject, scope Scope
 
 // clientAccessToken makes an access token that a client gets for itself. By RFC 9068
 // section 2.2 its subject is the client; OroCommerce's has none.
-func (s *Server) clientAccessToken(r *request, scope Scope) (Secret, error) {
+func (s *Server) clientAccessToken(r *request, scope Scope, resource []string) (Secret, error) {
 	name := r.client.ID
 	if r.Profile == OroCommerce {
 		name = ""
 	}
-	b, typ, err := s.claims(r, name, nil, scope, r.Parameters["scope"].Numbers)
+	b, typ, err := s.claims(r, name, resource, scope, r.Parameters["scope"].Numbers)
 	if err != nil {
 		return "", err
 	}
@@ -76,7 +76,7 @@ func (s *Server) claims(r *request, subject string, resource []string, scope Sco
 		b.text("iss", s.Settings.Issuer).text("client_id", r.client.ID)
 		return &b, typeOroCommerce, nil
 	}
-	b.text("iss", s.Settings.Issuer).text("sub", subject).audience(resource, s.Settings.Issuer)
+	b.text("iss", s.Settings.Issuer).text("sub", subject).audienceOf(resource, s.Settings.Issuer)
 	b.text("client_id", r.client.ID).text("scope", scope.String())
 	b.number("iat", issued).number("exp", expires).text("jti", jti)
 	return &b, typeStandard, nil
@@ -116,6 +116,12 @@ func (c *claims) number(name string, value int64) *claims {
 	return c
 }
 
+func (c *claims) json(name string, value []byte) *claims {
+	c.name(name)
+	c.b = append(c.b, value...)
+	return c
+}
+
 // list writes a list of texts. OroCommerce gives numbers back as it got them.
 func (c *claims) list(name string, values []string, numbers bool) *claims {
 	c.name(name)
@@ -134,8 +140,8 @@ func (c *claims) list(name string, values []string, numbers bool) *claims {
 	return c
 }
 
-// audience writes `aud`: the resources, or the server itself (RFC 9068 section 3).
-func (c *claims) audience(resource []string, issuer string) *claims {
+// audienceOf writes `aud`: the resources, or the server itself (RFC 9068 section 3).
+func (c *claims) audienceOf(resource []string, issuer string) *claims {
 	switch len(resource) {
 	case 0:
 		return c.text("aud", issuer)
@@ -161,24 +167,49 @@ func appendJSONString(b []byte, s string) []byte {
 
 // AccessTokenInfo is what a living access token stands for.
 type AccessTokenInfo struct {
-	Subject  string // `sub`, as in the token
-	ClientID string
-	Scope    Scope
-	GrantID  string // empty: the client's own
+	Profile    Profile // which of the two meanings Subject has
+	Subject    string  // `sub`, as in the token
+	Username   string  // of the user; empty: a visitor, or the client's own
+	ClientID   string
+	Scope      Scope
+	Audience   []string
+	ID         string // `jti`
+	IssuedAt   int64  // seconds since 1970, like the next two
+	NotBefore  int64  // 0: none
+	ExpiresAt  int64
+	GrantID    string // empty: the client's own
+	Generation uint32
 }
 
-// parsedClaims is what both profiles have, as far as liveness depends on it.
+// parsedClaims is what both profiles have.
 type parsedClaims struct {
-	Issuer     string `json:"iss"`
-	Subject    string `json:"sub"`
-	ClientID   string `json:"client_id"`
-	Scope      string `json:"scope"`
-	Scopes     []any  `json:"scopes"`
-	GrantID    string `json:"grant_id"`
-	Generation uint32 `json:"gen"`
-	IssuedAt   *int64 `json:"iat"`
-	NotBefore  int64  `json:"client_not_before"` // see notBefore
-	ExpiresAt  *int64 `json:"exp"`
+	Issuer          string   `json:"iss"`
+	Subject         string   `json:"sub"`
+	Audience        audience `json:"aud"`
+	ClientID        string   `json:"client_id"`
+	Scope           string   `json:"scope"`
+	Scopes          []any    `json:"scopes"`
+	ID              string   `json:"jti"`
+	GrantID         string   `json:"grant_id"`
+	Generation      uint32   `json:"gen"`
+	IssuedAt        *int64   `json:"iat"`
+	NotBefore       int64    `json:"nbf"`
+	ExpiresAt       *int64   `json:"exp"`
+	ClientNotBefore int64    `json:"client_not_before"` // see notBefore
+}
+
+// audience is `aud`: one text, or a list of them (RFC 7519 section 4.1.3).
+type audience []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *audience) UnmarshalJSON(b []byte) error {
+	if len(b) == 0 || b[0] != '"' {
+		return json.Unmarshal(b, (*[]string)(a))
+	}
+	var one string
+	err := json.Unmarshal(b, &one)
+	*a = audience{one}
+	return err
 }
 
 // AccessToken checks an access token exactly, against the grant as it is now: an
@@ -190,8 +221,9 @@ func (s *Server) AccessToken(ctx context.Context, token Secret) (AccessTokenInfo
 	if err != nil {
 		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
 	}
+	info := c.info(profile)
 	if c.GrantID == "" {
-		return s.clientAccess(ctx, c)
+		return info, s.clientAccess(ctx, c)
 	}
 	v, err := s.Store.GrantByPublicID(ctx, c.GrantID)
 	if errors.Is(err, ErrNotFound) {
@@ -200,34 +232,56 @@ func (s *Server) AccessToken(ctx context.Context, token Secret) (AccessTokenInfo
 	if err != nil {
 		return AccessTokenInfo{}, err
 	}
-	client, err := s.Store.Client(ctx, v.Grant.ClientID)
+	client, err := s.clientOf(ctx, &v)
 	if errors.Is(err, ErrNotFound) {
 		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
 	}
 	if err != nil {
 		return AccessTokenInfo{}, err
 	}
-	if err := alive(&v, &client, c, s.policy(&client, profile)); err != nil {
+	if err := alive(&v, client, c, s.policy(client, profile)); err != nil {
 		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
 	}
-	return AccessTokenInfo{Subject: c.Subject, ClientID: c.ClientID, Scope: c.scope(), GrantID: c.GrantID}, nil
+	info.Username = v.Subject.Username
+	return info, nil
+}
+
+// info is what the claims say.
+func (c *parsedClaims) info(profile Profile) AccessTokenInfo {
+	return AccessTokenInfo{
+		Profile: profile, Subject: c.Subject, ClientID: c.ClientID, Scope: c.scope(), Audience: c.Audience, ID: c.ID,
+		IssuedAt: *c.IssuedAt, NotBefore: c.NotBefore, ExpiresAt: *c.ExpiresAt, GrantID: c.GrantID, Generation: c.Generation,
+	}
+}
+
+// clientOf returns the client of a grant, of the version that the store showed with it.
+func (s *Server) clientOf(ctx context.Context, v *GrantView) (*Client, error) {
+	if known, ok := s.clients.Load(v.Grant.ClientID); ok && known.(*Client).Version == v.ClientVersion {
+		return known.(*Client), nil
+	}
+	client, err := s.Store.Client(ctx, v.Grant.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	s.clients.Store(client.ID, &client)
+	return &client, nil
 }
 
 // clientAccess checks an access token that a client got for itself: it has no grant and
 // lives while the client is in order (docs/rotation.md).
-func (s *Server) clientAccess(ctx context.Context, c *parsedClaims) (AccessTokenInfo, error) {
+func (s *Server) clientAccess(ctx context.Context, c *parsedClaims) error {
 	client, err := s.Store.Client(ctx, c.ClientID)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
+		return ErrAccessTokenInvalid.Because(err)
 	case err != nil:
-		return AccessTokenInfo{}, err
+		return err
 	case client.outOfOrder() != nil:
-		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(client.outOfOrder())
-	case c.NotBefore != notBefore(&client):
-		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(errors.New("revoked"))
+		return ErrAccessTokenInvalid.Because(client.outOfOrder())
+	case c.ClientNotBefore != notBefore(&client):
+		return ErrAccessTokenInvalid.Because(errors.New("revoked"))
 	}
-	return AccessTokenInfo{Subject: c.Subject, ClientID: c.ClientID, Scope: c.scope()}, nil
+	return nil
 }
 
 // verifiedClaims checks the signature, the issuer and the times. There is no

@@ -23,8 +23,9 @@ type AuthorizationRequest struct {
 // Authorization is a request to the authorization endpoint that is in order, or as
 // much of one as its refusal needs.
 type Authorization struct {
-	Client Client
-	Scope  Scope // asked for
+	Client   Client
+	Scope    Scope    // asked for
+	Resource []string // likewise (RFC 8707); nil: none named
 	// RedirectURI is where the user is sent back to, registered for the client; empty:
 	// the refusal must be shown to the user (RFC 6749 section 4.1.2.1).
 	RedirectURI string
@@ -69,6 +70,9 @@ func (s *Server) CheckAuthorization(ctx context.Context, request AuthorizationRe
 		if err := check(); err != nil {
 			return a, err
 		}
+	}
+	if a.Resource, err = s.knownResources(ctx, request.Parameters, request.Profile); err != nil {
+		return a, err
 	}
 	a.RedirectURI = redirectURI
 	return a, nil
@@ -214,7 +218,7 @@ func (s *Server) Approve(ctx context.Context, a *Authorization, subject Subject,
 	hash, _ := keys.codeHash(keys.Active(), random.id, random.secret)
 	g := Grant{
 		ID: random.id, PublicID: random.publicID, Version: 1,
-		ClientID: a.Client.ID, Subject: subject.ID, SubjectEpoch: subject.Epoch, Scope: a.Scope,
+		ClientID: a.Client.ID, Subject: subject.ID, SubjectEpoch: subject.Epoch, Scope: a.Scope, Resource: a.Resource,
 		AuthTime: authTime, AMR: []string{"pwd"}, Status: GrantPending, CurrentHash: hash, KeyID: keys.Active(),
 	}
 	if a.request.Visitor {

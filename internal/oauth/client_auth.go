@@ -11,6 +11,7 @@ const maxSecretLength = 4096
 
 // authenticateClient finds out which client asks and whether it may use the grant
 // type (RFC 6749 sections 2.3 and 3.2.1), and fills in the request's client and policy.
+// An empty grant type is none: the client asks about tokens, or ends them.
 func (s *Server) authenticateClient(ctx context.Context, r *request, grantType string) error {
 	candidates, err := r.clientCredentials()
 	if err != nil {
@@ -77,7 +78,7 @@ func (s *Server) authenticate(ctx context.Context, r *request, c *Client, grantT
 	if err := s.verifyClient(ctx, r, c, secret); err != nil {
 		return err
 	}
-	if r.Profile == Standard && !c.MayUse(grantType) {
+	if r.Profile == Standard && grantType != "" && !c.MayUse(grantType) {
 		return ErrClientUnauthorized
 	}
 	if err := r.registeredRedirectURI(c); err != nil {

@@ -85,7 +85,7 @@ func FuzzClaims(f *testing.F) {
 			one, other = strings.ToValidUTF8(one, "?"), strings.ToValidUTF8(other, "?")
 		}
 		var b claims
-		b.text("sub", one).list("scopes", []string{one, other}, false).audience([]string{other}, "issuer").number("gen", 7)
+		b.text("sub", one).list("scopes", []string{one, other}, false).audienceOf([]string{other}, "issuer").number("gen", 7)
 		text := b.object()
 		var got map[string]any
 		if err := json.Unmarshal(text, &got); err != nil {

@@ -119,9 +119,9 @@ type PreviousAccessToken struct {
 type Presentation struct {
 	Token      RefreshToken
 	ClientID   string
-	Scope      Scope // asked for; nil: not said
-	Resource   []string
-	Thumbprint string // of the key the request proves; empty: none
+	Scope      Scope    // asked for; nil: not said
+	Resource   []string // likewise
+	Thumbprint string   // of the key the request proves; empty: none
 	Looks      Looks
 }
 
@@ -148,10 +148,11 @@ const (
 
 // Decision is the outcome of Present.
 type Decision struct {
-	Row     string // the row of docs/rotation.md that decided: P1 … R3
-	Action  Action
-	Refusal error // for ActionRefuse and ActionRevoke
-	Scope   Scope // of the access token, for the other actions
+	Row      string // the row of docs/rotation.md that decided: P1 … R3
+	Action   Action
+	Refusal  error    // for ActionRefuse and ActionRevoke
+	Scope    Scope    // of the access token, for the other actions
+	Resource []string // likewise
 }
 
 // recorded reports whether a decision refuses an authentic token for good, which is
@@ -173,8 +174,9 @@ func Present(v *GrantView, p Presentation, policy Policy, keys *Keys) Decision {
 		return d
 	}
 	scope, err := accessScope(p.Scope, v.Grant.Scope, policy)
+	resource, target := accessResource(p.Resource, v.Grant.Resource)
 	if err == nil {
-		err = withinResource(p.Resource, v.Grant.Resource)
+		err = target
 	}
 	switch {
 	case err != nil:
@@ -183,13 +185,13 @@ func Present(v *GrantView, p Presentation, policy Policy, keys *Keys) Decision {
 		if v.Grant.Retries >= policy.RetryBudget {
 			return refuse("R2", ErrRetryBudgetSpent.After(retryAfterBudget))
 		}
-		return Decision{Row: "R2", Action: ActionRetry, Scope: scope}
+		return Decision{Row: "R2", Action: ActionRetry, Scope: scope, Resource: resource}
 	case policy.Reusable:
-		return Decision{Row: "R3", Action: ActionReuse, Scope: scope}
+		return Decision{Row: "R3", Action: ActionReuse, Scope: scope, Resource: resource}
 	case v.Grant.Generation == math.MaxUint32:
 		return revoke("R1", ErrGrantExpired) // nothing wraps
 	}
-	return Decision{Row: "R1", Action: ActionRotate, Scope: scope}
+	return Decision{Row: "R1", Action: ActionRotate, Scope: scope, Resource: resource}
 }
 
 // retryAfterBudget is a polite pause for a client that retries without end.

@@ -14,7 +14,8 @@ type redemption struct {
 	code     code
 	verifier *string
 	redirect *string
-	unknown  bool // a write of this request had an unknown outcome
+	resource []string // asked for; nil: not said
+	unknown  bool     // a write of this request had an unknown outcome
 	made     *Grant
 	secret   RefreshSecret
 	tried    [][32]byte // hashes that writes of this request carried
@@ -37,6 +38,9 @@ func (s *Server) authorizationCode(ctx context.Context, r *request) (TokenRespon
 		return TokenResponse{}, err
 	}
 	if m.verifier, err = r.Parameters.optional("code_verifier"); err != nil {
+		return TokenResponse{}, err
+	}
+	if m.resource, err = r.Parameters.resources(r.Profile); err != nil {
 		return TokenResponse{}, err
 	}
 	for range maxAttempts {
@@ -123,7 +127,11 @@ func (m *redemption) decide(v *GrantView, keys *Keys) error {
 	if g.ClientID != m.client.ID {
 		return ErrCodeOfAnotherClient
 	}
-	return m.fits()
+	if err := m.fits(); err != nil {
+		return err
+	}
+	_, err := accessResource(m.resource, g.Resource)
+	return err
 }
 
 // fits checks that whoever presents the code is who asked for it, as far as the request
@@ -195,7 +203,11 @@ func (s *Server) respondToCode(m *redemption, v *GrantView) (TokenResponse, erro
 	if err != nil {
 		return TokenResponse{}, err
 	}
-	access, err := s.accessToken(m.request, m.made, &v.Subject, scope, 0)
+	resource, err := accessResource(m.resource, m.made.Resource)
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	access, err := s.accessToken(m.request, m.made, &v.Subject, scope, resource, 0)
 	if err != nil {
 		return TokenResponse{}, err
 	}

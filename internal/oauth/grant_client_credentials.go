@@ -8,7 +8,7 @@ import (
 // clientCredentials is the client credentials grant (RFC 6749 section 4.4): a client on
 // its own behalf or, at OroCommerce, on its owner's. There is no refresh token, no grant
 // and no row: the token lives while the client is in order (docs/rotation.md).
-func (s *Server) clientCredentials(_ context.Context, r *request) (TokenResponse, error) {
+func (s *Server) clientCredentials(ctx context.Context, r *request) (TokenResponse, error) {
 	if r.client.Public {
 		return TokenResponse{}, ErrClientUnauthenticated.Because(errors.New("a public client has no credentials"))
 	}
@@ -20,7 +20,11 @@ func (s *Server) clientCredentials(_ context.Context, r *request) (TokenResponse
 	if err != nil {
 		return TokenResponse{}, err
 	}
-	access, err := s.clientAccessToken(r, scope)
+	resource, err := s.knownResources(ctx, r.Parameters, r.Profile)
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	access, err := s.clientAccessToken(r, scope, resource)
 	if err != nil {
 		return TokenResponse{}, err
 	}

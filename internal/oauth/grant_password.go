@@ -18,6 +18,10 @@ func (s *Server) password(ctx context.Context, r *request) (TokenResponse, error
 	if err != nil {
 		return TokenResponse{}, err
 	}
+	resource, err := s.knownResources(ctx, r.Parameters, r.Profile)
+	if err != nil {
+		return TokenResponse{}, err
+	}
 	username, err := r.Parameters.required("username")
 	if err != nil {
 		return TokenResponse{}, err
@@ -31,7 +35,7 @@ func (s *Server) password(ctx context.Context, r *request) (TokenResponse, error
 		return TokenResponse{}, err
 	}
 	for range maxAttempts {
-		response, err := s.createGrant(ctx, r, subject, scope)
+		response, err := s.createGrant(ctx, r, subject, scope, resource)
 		if !errors.Is(err, ErrConflict) {
 			return response, err
 		}
@@ -102,12 +106,13 @@ func (s *Server) wrongPassword(ctx context.Context, keys LoginKeys, account Acco
 }
 
 // createGrant makes a grant of generation 0. All that can fail comes before the store.
-func (s *Server) createGrant(ctx context.Context, r *request, subject Subject, scope Scope) (TokenResponse, error) {
+func (s *Server) createGrant(ctx context.Context, r *request, subject Subject, scope Scope, resource []string) (TokenResponse, error) {
 	g, secret, err := s.newGrant(r, subject, scope)
 	if err != nil {
 		return TokenResponse{}, err
 	}
-	access, err := s.accessToken(r, &g, &subject, scope, 0)
+	g.Resource = resource
+	access, err := s.accessToken(r, &g, &subject, scope, resource, 0)
 	if err != nil {
 		return TokenResponse{}, err
 	}

@@ -46,7 +46,11 @@ func (s *Server) refreshToken(ctx context.Context, r *request) (TokenResponse, e
 	if err != nil {
 		return TokenResponse{}, err
 	}
-	f := &refresh{request: r, presented: presented, presentation: Presentation{Token: token, ClientID: r.client.ID, Scope: scope}}
+	resource, err := r.Parameters.resources(r.Profile)
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	f := &refresh{request: r, presented: presented, presentation: Presentation{Token: token, ClientID: r.client.ID, Scope: scope, Resource: resource}}
 	for range maxAttempts {
 		var response TokenResponse
 		response, err = s.attempt(context.WithoutCancel(ctx), f)
@@ -104,11 +108,11 @@ func (s *Server) attempt(ctx context.Context, f *refresh) (TokenResponse, error)
 	}
 	switch d.Action {
 	case ActionRotate:
-		return s.rotate(ctx, f, v, d.Scope)
+		return s.rotate(ctx, f, v, d)
 	case ActionRetry:
-		return s.retry(ctx, f, v, d.Scope)
+		return s.retry(ctx, f, v, d)
 	case ActionReuse:
-		return s.reuse(ctx, f, v, d.Scope)
+		return s.reuse(ctx, f, v, d)
 	}
 	return TokenResponse{}, s.refuseRefresh(ctx, f, v, d)
 }
@@ -156,7 +160,7 @@ func (s *Server) authenticateAgain(ctx context.Context, r *request, grantType st
 }
 
 // rotate makes the next generation (R1).
-func (s *Server) rotate(ctx context.Context, f *refresh, v *GrantView, scope Scope) (TokenResponse, error) {
+func (s *Server) rotate(ctx context.Context, f *refresh, v *GrantView, d Decision) (TokenResponse, error) {
 	old, keys := &v.Grant, s.Keys()
 	if f.salt == nil {
 		f.salt = new([32]byte)
@@ -175,49 +179,51 @@ func (s *Server) rotate(ctx context.Context, f *refresh, v *GrantView, scope Sco
 	next.PreviousHash, _ = keys.hash(next.KeyID, next.ID, old.Generation, secret)
 	next.CurrentHash, _ = keys.hash(next.KeyID, next.ID, next.Generation, successor)
 
-	access, err := s.signOnce(f, v, scope, next.Generation)
+	access, err := s.signOnce(f, v, d, next.Generation)
 	if err != nil {
 		return TokenResponse{}, err
 	}
 	if err := s.Store.SwapGrant(ctx, old, &next, f.client.Version); err != nil {
 		return TokenResponse{}, err
 	}
+	s.rotated(&next, v.Now)
 	return f.respond("rotated", &next, access, keys.FormatRefreshToken(RefreshToken{
 		KeyID: next.KeyID, GrantID: next.ID, Generation: next.Generation, Secret: successor,
-	}), scope), nil
+	}), d.Scope), nil
 }
 
 // retry hands out the same successor once more (R2).
-func (s *Server) retry(ctx context.Context, f *refresh, v *GrantView, scope Scope) (TokenResponse, error) {
+func (s *Server) retry(ctx context.Context, f *refresh, v *GrantView, d Decision) (TokenResponse, error) {
 	g, keys := &v.Grant, s.Keys()
 	successor, ok := keys.next(g.KeyID, g.ID, g.Generation, g.SuccessorSalt, f.presentation.Token.Secret)
 	if hash, _ := keys.hash(g.KeyID, g.ID, g.Generation, successor); !ok || hash != g.CurrentHash {
 		return TokenResponse{}, errors.New("the successor cannot be rebuilt: the grant's row is damaged")
 	}
-	access, err := s.signOnce(f, v, scope, g.Generation)
+	access, err := s.signOnce(f, v, d, g.Generation)
 	if err != nil {
 		return TokenResponse{}, err
 	}
 	if err := s.Store.RetryGrant(ctx, g, f.client.Version, f.policy.RetryBudget); err != nil {
 		return TokenResponse{}, err
 	}
+	s.rotated(g, g.RotatedAt) // perhaps nobody was told yet
 	return f.respond("retried", g, access, keys.FormatRefreshToken(RefreshToken{
 		KeyID: g.KeyID, GrantID: g.ID, Generation: g.Generation, Secret: successor,
-	}), scope), nil
+	}), d.Scope), nil
 }
 
 // reuse makes an access token and leaves the refresh token as it is (R3).
-func (s *Server) reuse(ctx context.Context, f *refresh, v *GrantView, scope Scope) (TokenResponse, error) {
+func (s *Server) reuse(ctx context.Context, f *refresh, v *GrantView, d Decision) (TokenResponse, error) {
 	next := v.Grant
 	s.slide(f, v, &next)
-	access, err := s.signOnce(f, v, scope, next.Generation)
+	access, err := s.signOnce(f, v, d, next.Generation)
 	if err != nil {
 		return TokenResponse{}, err
 	}
 	if err := s.Store.SwapGrant(ctx, &v.Grant, &next, f.client.Version); err != nil {
 		return TokenResponse{}, err
 	}
-	return f.respond("reused", &next, access, f.presented, scope), nil
+	return f.respond("reused", &next, access, f.presented, d.Scope), nil
 }
 
 // slide moves the idle lifetime on, never past the absolute one.
@@ -232,14 +238,14 @@ func (s *Server) slide(f *refresh, v *GrantView, next *Grant) {
 
 // signOnce signs the access token of a generation, or takes what an earlier
 // attempt of the same request signed for it.
-func (s *Server) signOnce(f *refresh, v *GrantView, scope Scope, generation uint32) (Secret, error) {
+func (s *Server) signOnce(f *refresh, v *GrantView, d Decision, generation uint32) (Secret, error) {
 	a := &f.access
-	if a.token != "" && a.generation == generation && a.scope == scope.String() {
+	if a.token != "" && a.generation == generation && a.scope == d.Scope.String() {
 		return a.token, nil
 	}
-	token, err := s.accessToken(f.request, &v.Grant, &v.Subject, scope, generation)
+	token, err := s.accessToken(f.request, &v.Grant, &v.Subject, d.Scope, d.Resource, generation)
 	if err == nil {
-		*a = accessTokenOf{token: token, generation: generation, scope: scope.String()}
+		*a = accessTokenOf{token: token, generation: generation, scope: d.Scope.String()}
 	}
 	return token, err
 }

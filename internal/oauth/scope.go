@@ -126,13 +126,3 @@ func requestedScope(asked Scope, p Policy) (Scope, error) {
 	}
 	return asked, nil
 }
-
-// withinResource checks that a refresh asks only for resources of its grant (RFC 8707 section 2.2).
-func withinResource(asked, granted []string) error {
-	for _, r := range asked {
-		if !slices.Contains(granted, r) {
-			return ErrTargetInvalid.About(r)
-		}
-	}
-	return nil
-}

@@ -26,6 +26,9 @@ type Server struct {
 	// ReloadKeys brings Keys up to date: another node may use a master key since a
 	// moment that this one has not seen yet. nil: Keys never change.
 	ReloadKeys func(ctx context.Context) error
+	// Rotated is told of every rotation that is durable, perhaps more than once, before
+	// its answer is written. It must not wait. nil: nobody wants to know.
+	Rotated func(Rotation)
 
 	clients sync.Map // ID -> *Client, for refreshes: the swap compares the version
 	used    sync.Map // ID -> time.Time of clients that got a token, until it is saved

@@ -64,6 +64,12 @@ type Store interface {
 	// grant that is revoked already, or gone, stays as it is.
 	RevokeGrant(ctx context.Context, id GrantID, reason string, e Event) error
 
+	// RevokeClientTokens ends the access tokens that a client got for itself so far: it
+	// moves Client.NotBefore on, and raises the client's version, and records the event
+	// with it, if NotBefore still is what it is said to be. If it is not, or the client
+	// is gone, nothing changes.
+	RevokeClientTokens(ctx context.Context, clientID string, notBefore time.Time, e Event) error
+
 	// GrantsOf lists the active grants of a subject's present epoch, newest first and at
 	// most so many, as Grant shows them.
 	GrantsOf(ctx context.Context, subject string, most int) ([]GrantView, error)

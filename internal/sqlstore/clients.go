@@ -196,6 +196,23 @@ UPDATE clients SET version = version + 1, deleted_at = $1, updated_at = $1, acti
 	})
 }
 
+// RevokeClientTokens implements oauth.Store.
+func (s *Store) RevokeClientTokens(_ context.Context, clientID string, notBefore time.Time, e oauth.Event) error {
+	return s.write("revoke client tokens", func(tx *transaction) error {
+		n, err := tx.exec(`
+UPDATE clients SET version = version + 1, updated_at = $1, not_before = CASE WHEN not_before < $1 THEN $1 ELSE not_before + 1 END
+ WHERE id = $2 AND not_before = $3 AND deleted_at = 0`, toMicro(tx.now), clientID, toMicro(notBefore))
+		if err == nil && n == 0 { // what was found is durable, if a commit is
+			_, err = tx.exec("UPDATE clients SET not_before = not_before WHERE id = $1", clientID)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		return tx.insertEvent(e)
+	})
+}
+
 // SaveClientUse implements oauth.Store.
 func (s *Store) SaveClientUse(_ context.Context, used map[string]time.Time) error {
 	return s.write("save client use", func(tx *transaction) error {

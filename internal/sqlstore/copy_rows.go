@@ -17,7 +17,8 @@ type table struct {
 }
 
 // tables are all of the schema but those about the schema itself: goose_db_version and
-// schema_compatibility. The small ones come first, since they soonest tell two
+// schema_compatibility, and what nodes say to one another: feed_state and
+// feed_announcements. The small ones come first, since they soonest tell two
 // installations apart.
 var tables = []table{
 	{name: "master_keys", columns: "id, check_value"},

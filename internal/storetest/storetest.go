@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/admin"
+	"github.com/counterfoil/counterfoil/internal/feed"
 	"github.com/counterfoil/counterfoil/internal/password"
 	"github.com/counterfoil/counterfoil/internal/signing"
 )
@@ -14,6 +15,7 @@ type Store interface {
 	admin.Store
 	signing.Store
 	password.Users
+	feed.Store
 }
 
 // Opener opens an empty store that takes its time from now and closes with the test.
@@ -44,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) Store) {
 		{"failures", failureCases},
 		{"keys", keyCases},
 		{"cleanup", cleanupCases},
+		{"feed", feedCases},
 		{"identifiers", identifierCases},
 		{"races", raceCases},
 	} {
