@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/admin"
+	"github.com/counterfoil/counterfoil/internal/feed"
 )
 
 // How often the server does what it does by itself.
@@ -31,6 +32,7 @@ func (s *server) work(ctx context.Context, running *sync.WaitGroup) {
 		s.every(ctx, nil, saveInterval, saveInterval, "save secret failures", s.oauth.SaveSecretFailures)
 	})
 	running.Go(func() { s.every(ctx, nil, useInterval, useInterval, "save client use", s.oauth.SaveClientUse) })
+	running.Go(func() { s.every(ctx, nil, feed.Interval, feed.Interval, "revocation feed", s.feed.Step) })
 	running.Go(func() { s.every(ctx, nil, firstCleanup, cleanupInterval, "clean up", s.cleanUp) })
 }
 

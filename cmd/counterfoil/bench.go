@@ -85,23 +85,26 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.notLoopback, "yes-not-loopback", false, "load another host than this one, whose owner agrees")
 }
 
-// shareFlag is a share, as percent.
+// shareFlag is a share of something, from 0 to below 1.
 type shareFlag float64
 
 // String implements pflag.Value.
-func (s *shareFlag) String() string { return strconv.FormatFloat(float64(*s)*100, 'f', -1, 64) + "%" }
+func (s *shareFlag) String() string { return strconv.FormatFloat(float64(*s)*100, 'g', 6, 64) + "%" }
 
 // Type implements pflag.Value.
-func (*shareFlag) Type() string { return "percent" }
+func (*shareFlag) Type() string { return "share" }
 
-// Set implements pflag.Value.
+// Set implements pflag.Value. A share is written as 20% or 0.2.
 func (s *shareFlag) Set(text string) error {
-	number, _ := strings.CutSuffix(text, "%")
-	percent, err := strconv.ParseFloat(number, 64)
-	if err != nil || !(percent >= 0 && percent <= 90) {
-		return errors.New("want a share from 0% to 90%")
+	number, percent := strings.CutSuffix(text, "%")
+	share, err := strconv.ParseFloat(number, 64)
+	if percent {
+		share /= 100
 	}
-	*s = shareFlag(percent / 100)
+	if err != nil || !(share >= 0 && share < 1) {
+		return errors.New("want a share from 0% to below 100%, such as 20% or 0.2")
+	}
+	*s = shareFlag(share)
 	return nil
 }
 

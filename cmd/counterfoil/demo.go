@@ -23,6 +23,7 @@ const (
 )
 
 func newDemoCommand() *cobra.Command {
+	var lose shareFlag
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run a throw-away server with one client and one user, and print three calls",
@@ -30,14 +31,20 @@ func newDemoCommand() *cobra.Command {
 shell: log in with a password, refresh, and use the new access token.
 
 It listens on loopback only, has no admin listener, reads no configuration file, and
-removes its data when it ends.`,
-		RunE: runDemo,
+removes its data when it ends.
+
+With --contrary it is a server that you can try your client with: of the requests for
+tokens that it grants, it commits so many and then closes the connection instead of
+answering, or in the middle of the answer. Each loss is told on standard error. A client
+that sends the same request again keeps its session.`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd, float64(lose)) },
 	}
+	cmd.Flags().Var(&lose, "contrary", "share of the granted tokens whose answers are lost, such as 20%")
 	addSettings(cmd, "listen", "log_level", "log_format")
 	return cmd
 }
 
-func runDemo(cmd *cobra.Command, _ []string) (err error) {
+func runDemo(cmd *cobra.Command, lose float64) (err error) {
 	dir, err := os.MkdirTemp("", "counterfoil-demo-") // mode 0700
 	if err != nil {
 		return err
@@ -51,10 +58,10 @@ func runDemo(cmd *cobra.Command, _ []string) (err error) {
 	if err != nil {
 		return err
 	}
-	return errors.Join(runDemoServer(cmd, i), i.Close())
+	return errors.Join(runDemoServer(cmd, i, lose), i.Close())
 }
 
-func runDemoServer(cmd *cobra.Command, i *installation) error {
+func runDemoServer(cmd *cobra.Command, i *installation, lose float64) error {
 	if err := i.prepare(cmd.Context()); err != nil {
 		return err
 	}
@@ -62,11 +69,18 @@ func runDemoServer(cmd *cobra.Command, i *installation) error {
 	if err != nil {
 		return err
 	}
-	return serve(cmd.Context(), i, true, func(c *config.Config) {
+	o := occasion{started: func(c *config.Config) {
 		cmd.PrintErrf("\nThe demo runs at %s until Ctrl-C. In another terminal, paste these calls:\n\n", c.Issuer)
 		_, _ = io.WriteString(cmd.OutOrStdout(), strings.ReplaceAll(calls, "ISSUER", c.Issuer))
 		cmd.PrintErrln("\nEach shows its answer. Repeat the second one: a retry gets the same refresh token again.")
-	})
+		if lose > 0 {
+			cmd.PrintErrln("It is contrary: where a call shows no answer, or half of one, paste it again.")
+		}
+	}}
+	if lose > 0 {
+		o.wrap = beContrary(lose, cmd.ErrOrStderr())
+	}
+	return serve(cmd.Context(), i, true, o)
 }
 
 // demoConfig is the settings of the demo: of an installation's, only the address

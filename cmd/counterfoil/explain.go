@@ -150,4 +150,5 @@ var explanations = map[string]string{
 	"retry_budget_spent":        "The same refresh token was sent too often without its successor being used. Nothing was revoked.",
 	"access_token_missing":      "The request to a protected resource had no access token.",
 	"access_token_invalid":      "The access token is expired, revoked, of an older generation, or not of this server.",
+	"scope_insufficient":        "A gateway demands more scope than the access token has.",
 }

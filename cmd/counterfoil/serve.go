@@ -19,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/config"
 	"github.com/counterfoil/counterfoil/internal/console"
 	"github.com/counterfoil/counterfoil/internal/endpoint"
+	"github.com/counterfoil/counterfoil/internal/feed"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 	"github.com/counterfoil/counterfoil/internal/password"
 	"github.com/counterfoil/counterfoil/internal/signing"
@@ -46,7 +47,7 @@ SIGTERM or SIGINT stops it when the requests in flight are answered, a second on
 			if err != nil {
 				return err
 			}
-			return errors.Join(serve(cmd.Context(), i, migrate || i.embedded, nil), i.Close())
+			return errors.Join(serve(cmd.Context(), i, migrate || i.embedded, occasion{}), i.Close())
 		},
 	}
 	cmd.Flags().BoolVar(&migrate, "migrate", false, "migrate PostgreSQL at start")
@@ -59,15 +60,22 @@ type server struct {
 	*installation
 	ring        *signing.Ring
 	oauth       *oauth.Server
+	feed        *feed.Feed
 	metrics     *metrics
 	certificate *certificate // nil: no TLS
 	reading     sync.Mutex   // of the master keys
 	keyFile     watchedFile
 }
 
+// occasion is what a command wants of the server that it runs; zero: nothing special.
+type occasion struct {
+	started func(*config.Config)            // called when the server answers requests
+	wrap    func(http.Handler) http.Handler // stands before the public endpoints
+}
+
 // serve runs the server until the context ends, after migrating the database if it
-// may. started is called when it answers requests; nil: nobody wants to know.
-func serve(ctx context.Context, i *installation, migrate bool, started func(*config.Config)) error {
+// may.
+func serve(ctx context.Context, i *installation, migrate bool, o occasion) error {
 	step := i.checkSchema
 	if migrate {
 		step = i.Store.Migrate
@@ -87,7 +95,10 @@ func serve(ctx context.Context, i *installation, migrate bool, started func(*con
 	if err != nil {
 		return errors.Join(err, l.close())
 	}
-	if err := s.run(ctx, l, public, started); err != nil {
+	if o.wrap != nil {
+		public = o.wrap(public)
+	}
+	if err := s.run(ctx, l, public, o.started); err != nil {
 		return err
 	}
 	i.Log.Info("stopped")
@@ -121,11 +132,15 @@ func newServer(ctx context.Context, i *installation) (*server, http.Handler, err
 		Store: i.Store, Directory: directory, Passwords: directory, Signer: ring, Secrets: secrets,
 		Keys: i.Keys, Now: utcNow, Rand: rand.Reader, Settings: serverSettings(i.Config), ReloadKeys: s.refreshMasterKeys,
 	}
+	if s.feed, err = feed.New(feed.Options{Store: i.Store, Policy: s.oauth.AccessTokenPolicy, Now: utcNow, Rand: rand.Reader}); err != nil {
+		return nil, nil, err
+	}
+	s.oauth.Rotated = s.feed.Rotated
 	if err := s.oauth.LoadSecretFailures(ctx); err != nil {
 		return nil, nil, err
 	}
 	public, err := endpoint.New(endpoint.Options{
-		Server: s.oauth, Pages: pages, JWKS: ring.JWKS, Ready: i.Store.Ready, Logger: i.Log, Rand: rand.Reader,
+		Server: s.oauth, Pages: pages, Feed: s.feed, JWKS: ring.JWKS, Ready: i.Store.Ready, Logger: i.Log, Rand: rand.Reader,
 		CORS: endpoint.CORS{
 			AllowOrigins: i.Config.CORSAllowOrigins, AllowHeaders: i.Config.CORSAllowHeaders, PreflightMaxAge: i.Config.CORSPreflightMaxAge,
 		},
@@ -202,12 +217,13 @@ func (s *server) run(ctx context.Context, l *listeners, public http.Handler, sta
 		cause = nil // we were told to stop
 	}
 	notify("STOPPING=1")
+	s.feed.Close()
 	s.Log.Info("stopping: requests in flight are answered first")
 	err := stopServers(ctx, servers)
 	listening.Wait()
 	background.Wait()
 	ctx = context.WithoutCancel(ctx)
-	return errors.Join(cause, err, s.oauth.SaveSecretFailures(ctx), s.oauth.SaveClientUse(ctx))
+	return errors.Join(cause, err, s.feed.Stop(ctx), s.oauth.SaveSecretFailures(ctx), s.oauth.SaveClientUse(ctx))
 }
 
 // httpServers are the servers of the public and of the admin listener.

@@ -68,6 +68,7 @@ var (
 	noReferrer     = []string{"no-referrer"}
 	anyOrigin      = []string{"*"}
 	varyOrigin     = []string{"Origin"}
+	varyAccept     = []string{"Accept"}
 	exposedHeaders = []string{"X-Request-Id, Retry-After, WWW-Authenticate"}
 	noContent      = []string{"default-src 'none'; frame-ancestors 'none'"}
 	noFrame        = []string{"DENY"}
@@ -76,15 +77,16 @@ var (
 
 // statuses are the statuses of refusals that are about HTTP or time, by reason.
 var statuses = map[string]int{
-	oauth.ErrPathUnknown.Reason:      http.StatusNotFound,
-	oauth.ErrMethodNotAllowed.Reason: http.StatusMethodNotAllowed,
-	oauth.ErrBodyTooLarge.Reason:     http.StatusRequestEntityTooLarge,
-	oauth.ErrURITooLong.Reason:       http.StatusRequestURITooLong,
-	oauth.ErrMediaType.Reason:        http.StatusUnsupportedMediaType,
-	oauth.ErrThrottled.Reason:        http.StatusTooManyRequests,
-	oauth.ErrRetryBudgetSpent.Reason: http.StatusTooManyRequests,
-	oauth.ErrBusy.Reason:             http.StatusServiceUnavailable,
-	errFault.Reason:                  http.StatusServiceUnavailable,
+	oauth.ErrPathUnknown.Reason:       http.StatusNotFound,
+	oauth.ErrMethodNotAllowed.Reason:  http.StatusMethodNotAllowed,
+	oauth.ErrBodyTooLarge.Reason:      http.StatusRequestEntityTooLarge,
+	oauth.ErrURITooLong.Reason:        http.StatusRequestURITooLong,
+	oauth.ErrMediaType.Reason:         http.StatusUnsupportedMediaType,
+	oauth.ErrScopeInsufficient.Reason: http.StatusForbidden,
+	oauth.ErrThrottled.Reason:         http.StatusTooManyRequests,
+	oauth.ErrRetryBudgetSpent.Reason:  http.StatusTooManyRequests,
+	oauth.ErrBusy.Reason:              http.StatusServiceUnavailable,
+	errFault.Reason:                   http.StatusServiceUnavailable,
 }
 
 // status is the status of a refusal (RFC 6749 section 5.2, where none is named).

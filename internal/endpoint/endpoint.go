@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/console"
+	"github.com/counterfoil/counterfoil/internal/feed"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
 
@@ -22,6 +23,7 @@ import (
 type Options struct {
 	Server         *oauth.Server               // decides; its issuer is the base of every absolute URL
 	Pages          *console.Pages              // what users see
+	Feed           *feed.Feed                  // what was cut off
 	JWKS           func() []byte               // the JWK set of the moment (RFC 7517 section 5)
 	Ready          func(context.Context) error // nil: the server can answer requests
 	Logger         *slog.Logger
@@ -33,7 +35,7 @@ type Options struct {
 
 // Observation is what the metrics want to know of a request.
 type Observation struct {
-	Endpoint  string // "token", "authorize", "sign_in", "account", "assets", "jwks", "userinfo", "metadata", "health", or "unknown"
+	Endpoint  string // "token", "authorize", "sign_in", "account", "assets", "jwks", "userinfo", "introspect", "revoke", "revocations", "forward_auth", "metadata", "health", or "unknown"
 	GrantType string // of the token endpoint, where we know it; else empty
 	Outcome   string // oauth.TokenResponse.Outcome, oauth.Refusal.Reason, "ok", "canceled" or "fault"
 	Status    int
@@ -70,8 +72,8 @@ type endpoint struct {
 
 // New returns the handler of all public endpoints, or what is wrong with the options.
 func New(o Options) (http.Handler, error) {
-	if o.Server == nil || o.Pages == nil || o.JWKS == nil || o.Ready == nil || o.Logger == nil || o.Rand == nil {
-		return nil, errors.New("endpoint: Server, Pages, JWKS, Ready, Logger and Rand are required")
+	if o.Server == nil || o.Pages == nil || o.Feed == nil || o.JWKS == nil || o.Ready == nil || o.Logger == nil || o.Rand == nil {
+		return nil, errors.New("endpoint: Server, Pages, Feed, JWKS, Ready, Logger and Rand are required")
 	}
 	issuer, err := url.Parse(o.Server.Settings.Issuer)
 	if err != nil || issuer.Scheme == "" || issuer.Host == "" || issuer.RawQuery != "" || issuer.Fragment != "" {
@@ -109,6 +111,10 @@ func New(o Options) (http.Handler, error) {
 		{"jwks", "GET", "/oauth2/jwks", e.jwks, refuse},
 		{"userinfo", "GET", "/oauth2/userinfo", e.userinfo, refuseAccess},
 		{"userinfo", "OPTIONS", "/oauth2/userinfo", e.options("GET, HEAD, OPTIONS"), refuse},
+		{"introspect", "POST", "/oauth2/introspect", e.introspect, refuseCaller},
+		{"revoke", "POST", "/oauth2/revoke", e.revoke, refuseCaller},
+		{"revoke", "OPTIONS", "/oauth2/revoke", e.options("POST, OPTIONS"), refuse},
+		{"revocations", "GET", "/oauth2/revocations", e.revocations, refuseCaller},
 		{"metadata", "GET", "/.well-known/oauth-authorization-server", documents.standard, refuse},
 		{"metadata", "GET", "/.well-known/oauth-authorization-server/{path...}", documents.oroCommerce, refuseInPlainText("The OAuth server not found.")},
 		{"metadata", "GET", "/.well-known/oauth-protected-resource", documents.resource, refuse},
@@ -147,13 +153,14 @@ func (e *endpoint) register(routes []route) {
 }
 
 func (e *endpoint) handle(pattern string, rt route) {
-	e.mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
-		w := rw.(*response)
-		w.route = rt
-		if err := rt.handle(w, r); err != nil {
-			w.fail(r, err)
-		}
-	})
+	e.mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) { rt.serve(rw.(*response), r) })
+}
+
+func (rt route) serve(w *response, r *http.Request) {
+	w.route = rt
+	if err := rt.handle(w, r); err != nil {
+		w.fail(r, err)
+	}
 }
 
 func notFound(*response, *http.Request) error { return oauth.ErrPathUnknown }
@@ -176,6 +183,8 @@ func (e *endpoint) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		w.fail(r, err)
 	case len(r.RequestURI) > maxURL:
 		w.fail(r, oauth.ErrURITooLong)
+	case asksForwardAuth(r.URL.Path):
+		route{endpoint: "forward_auth", path: forwardAuthPath, handle: e.forwardAuth, refuse: refuseAccess}.serve(w, r)
 	case !plain(r.URL):
 		w.fail(r, oauth.ErrPathUnknown)
 	default:

@@ -16,17 +16,22 @@ type metadata struct{ standardJSON, oroCommerceJSON, resourceJSON []byte }
 
 // standardDocument is RFC 8414 section 2. It lists only what exists.
 type standardDocument struct {
-	Issuer                            string   `json:"issuer"`
-	AuthorizationEndpoint             string   `json:"authorization_endpoint"`
-	TokenEndpoint                     string   `json:"token_endpoint"`
-	JWKSURI                           string   `json:"jwks_uri"`
-	UserinfoEndpoint                  string   `json:"userinfo_endpoint"`
-	ResponseTypesSupported            []string `json:"response_types_supported"`
-	ResponseModesSupported            []string `json:"response_modes_supported"`
-	GrantTypesSupported               []string `json:"grant_types_supported"`
-	TokenEndpointAuthMethodsSupported []string `json:"token_endpoint_auth_methods_supported"`
-	CodeChallengeMethodsSupported     []string `json:"code_challenge_methods_supported"`
-	IssParameterSupported             bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207
+	Issuer                                    string   `json:"issuer"`
+	AuthorizationEndpoint                     string   `json:"authorization_endpoint"`
+	TokenEndpoint                             string   `json:"token_endpoint"`
+	JWKSURI                                   string   `json:"jwks_uri"`
+	UserinfoEndpoint                          string   `json:"userinfo_endpoint"`
+	IntrospectionEndpoint                     string   `json:"introspection_endpoint"`
+	RevocationEndpoint                        string   `json:"revocation_endpoint"`
+	ResponseTypesSupported                    []string `json:"response_types_supported"`
+	ResponseModesSupported                    []string `json:"response_modes_supported"`
+	GrantTypesSupported                       []string `json:"grant_types_supported"`
+	TokenEndpointAuthMethodsSupported         []string `json:"token_endpoint_auth_methods_supported"`
+	IntrospectionEndpointAuthMethodsSupported []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectionSigningAlgValuesSupported    []string `json:"introspection_signing_alg_values_supported"` // RFC 9701 section 7
+	RevocationEndpointAuthMethodsSupported    []string `json:"revocation_endpoint_auth_methods_supported"`
+	CodeChallengeMethodsSupported             []string `json:"code_challenge_methods_supported"`
+	IssParameterSupported                     bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207
 }
 
 // resourceDocument is RFC 9728 section 2, for userinfo.
@@ -47,6 +52,12 @@ type oroCommerceDocument struct {
 	CodeChallengeMethodsSupported []string `json:"code_challenge_methods_supported"`
 }
 
+// How clients authenticate, confidential ones and all (RFC 7591 section 2).
+var (
+	withSecret = []string{"client_secret_basic", "client_secret_post"}
+	anyClient  = []string{"client_secret_basic", "client_secret_post", "none"}
+)
+
 // oroServer is the path below the well-known one, and below the issuer.
 const oroServer = "oauth2-server"
 
@@ -61,12 +72,17 @@ func newMetadata(issuer string) (*metadata, error) {
 		TokenEndpoint:                     base + "/oauth2/token",
 		JWKSURI:                           base + "/oauth2/jwks",
 		UserinfoEndpoint:                  base + "/oauth2/userinfo",
+		IntrospectionEndpoint:             base + "/oauth2/introspect",
+		RevocationEndpoint:                base + "/oauth2/revoke",
 		ResponseTypesSupported:            []string{"code"},
 		ResponseModesSupported:            []string{"query"},
 		GrantTypesSupported:               oauth.GrantTypes(),
-		TokenEndpointAuthMethodsSupported: []string{"client_secret_basic", "client_secret_post", "none"},
-		CodeChallengeMethodsSupported:     []string{"S256"},
-		IssParameterSupported:             true,
+		TokenEndpointAuthMethodsSupported: anyClient,
+		IntrospectionEndpointAuthMethodsSupported: withSecret,
+		IntrospectionSigningAlgValuesSupported:    []string{"RS256", "ES256", "EdDSA", "PS256"},
+		RevocationEndpointAuthMethodsSupported:    anyClient,
+		CodeChallengeMethodsSupported:             []string{"S256"},
+		IssParameterSupported:                     true,
 	})
 	if err != nil {
 		return nil, err

@@ -104,10 +104,10 @@ func (e *endpoint) finish(w *response, r *http.Request) {
 	}
 }
 
-// note remembers why a request for a token or a code, a sign-in or the use of an access token failed. Of other
-// addresses the log is enough.
+// note remembers why a request for a token or a code, a sign-in, or the use or the
+// revocation of a token failed. Of other addresses the log is enough.
 func (e *endpoint) note(w *response, outcome string) {
-	if w.err == nil || !slices.Contains([]string{"token", "authorize", "sign_in", "account", "userinfo"}, w.route.endpoint) {
+	if w.err == nil || !slices.Contains([]string{"token", "authorize", "sign_in", "account", "userinfo", "introspect", "revoke", "revocations", "forward_auth"}, w.route.endpoint) {
 		return
 	}
 	event := oauth.Event{Reason: outcome, RequestID: w.requestID, ClientID: w.clientID, GrantID: w.grantID, Source: w.source}

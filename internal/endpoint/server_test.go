@@ -16,6 +16,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/console"
 	"github.com/counterfoil/counterfoil/internal/endpoint"
+	"github.com/counterfoil/counterfoil/internal/feed"
 	"github.com/counterfoil/counterfoil/internal/memory"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 	"github.com/counterfoil/counterfoil/internal/password"
@@ -32,6 +33,7 @@ type fixture struct {
 	http.Handler
 	store  *memory.Store
 	server *oauth.Server
+	feed   *feed.Feed
 
 	mu       sync.Mutex
 	log      bytes.Buffer
@@ -89,10 +91,13 @@ func newFixture(t testing.TB, s setup) *fixture {
 	if s.store != nil {
 		f.server.Store = s.store(f.store)
 	}
+	revocations, err := feed.New(feed.Options{Store: f.store, Policy: f.server.AccessTokenPolicy, Now: s.now, Rand: rand.Reader})
+	check(t, err)
+	f.feed, f.server.Rotated = revocations, revocations.Rotated
 	pages, err := console.New(console.Brand{}, "/oauth2/assets/")
 	check(t, err)
 	options := endpoint.Options{
-		Server: f.server, Pages: pages, JWKS: ring.JWKS, Ready: func(context.Context) error { return nil }, Rand: s.rand,
+		Server: f.server, Pages: pages, Feed: revocations, JWKS: ring.JWKS, Ready: func(context.Context) error { return nil }, Rand: s.rand,
 		Logger: slog.New(slog.NewJSONHandler(f, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		CORS: endpoint.CORS{
 			AllowOrigins: []string{web}, AllowHeaders: []string{"X-Foo", "X-Bar"}, PreflightMaxAge: 10 * time.Minute,

@@ -62,8 +62,10 @@ func refuseAccess(w *response, _ *http.Request, refusal *oauth.Refusal) {
 		w.WriteHeader(code)
 		return
 	}
-	h["Www-Authenticate"] = []string{
-		`Bearer realm="counterfoil", error="` + refusal.Code + `", error_description="` + refusal.Description + `"`,
+	challenge := `Bearer realm="counterfoil", error="` + refusal.Code + `", error_description="` + refusal.Description + `"`
+	if scope := oauth.ParseScope(refusal.Parameter); refusal.Code == oauth.ErrScopeInsufficient.Code && scope.Valid() {
+		challenge += `, scope="` + scope.String() + `"`
 	}
+	h["Www-Authenticate"] = []string{challenge}
 	writeError(w, code, refusal)
 }

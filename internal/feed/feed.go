@@ -169,5 +169,5 @@ func (f *Feed) Close() { close(f.closed) }
 func (f *Feed) Stop(ctx context.Context) error {
 	f.steps.mu.Lock()
 	defer f.steps.mu.Unlock()
-	return f.announce(ctx)
+	return errors.Join(f.announce(ctx), f.announce(ctx)) // what there is, and that there is no more
 }

@@ -53,16 +53,16 @@ type RevokedGrant struct {
 	At       time.Time
 }
 
-// ChangedSubject is a user who was changed, in whatever way.
+// ChangedSubject is a user who was changed, in whatever way, since the account was made.
 type ChangedSubject struct {
 	ID      string
 	At      time.Time
 	Blocked bool           // or gone
-	Grants  []RevokedGrant // active ones; At is not set
+	Grants  []RevokedGrant // of a blocked one the active grants; At is not set
 	Ended   []RevokedGrant // those whose epoch is over; likewise
 }
 
-// ChangedClient is a client that was changed, in whatever way.
+// ChangedClient is a client that was changed, in whatever way, since it was made.
 type ChangedClient struct {
 	ID        string
 	At        time.Time

@@ -143,6 +143,7 @@ var (
 	// The access token at a protected resource (RFC 6750 section 3.1).
 	ErrAccessTokenMissing = &Refusal{Reason: "access_token_missing"}
 	ErrAccessTokenInvalid = &Refusal{Reason: "access_token_invalid", Code: "invalid_token", Description: badToken}
+	ErrScopeInsufficient  = &Refusal{Reason: "scope_insufficient", Code: "insufficient_scope", Description: "The request requires more than the access token grants."}
 )
 
 // What a Store reports besides faults.

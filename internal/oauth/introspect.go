@@ -53,7 +53,7 @@ func (s *Server) Introspect(ctx context.Context, t TokenRequest) (Introspection,
 
 // askedAbout authenticates a client that sends a token, and returns the token.
 func (s *Server) askedAbout(ctx context.Context, r *request) (Secret, error) {
-	if err := s.authenticateClient(ctx, r, ""); err != nil {
+	if err := s.authenticateCaller(ctx, r); err != nil {
 		return "", err
 	}
 	token, err := r.Parameters.required("token")
@@ -61,6 +61,15 @@ func (s *Server) askedAbout(ctx context.Context, r *request) (Secret, error) {
 		err = ErrParameterInvalid.About("token")
 	}
 	return token, err
+}
+
+// authenticateCaller authenticates a client that asks about tokens, or ends them. One
+// that does not even say who it is fails like any other.
+func (s *Server) authenticateCaller(ctx context.Context, r *request) error {
+	if _, named := r.Parameters["client_id"]; !named && r.Basic == nil {
+		return ErrClientUnauthenticated.Because(errors.New("no client authentication"))
+	}
+	return s.authenticateClient(ctx, r, "")
 }
 
 // visibleAccessToken checks an access token that the caller may know about.

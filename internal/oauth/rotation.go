@@ -46,7 +46,7 @@ func (s *Server) AccessTokenPolicy(ctx context.Context, clientID string) (Previo
 // known.
 func (s *Server) AuthenticateFollower(ctx context.Context, t TokenRequest) (string, error) {
 	r := &request{TokenRequest: t, now: s.Now()}
-	err := s.authenticateClient(ctx, r, "")
+	err := s.authenticateCaller(ctx, r)
 	if err == nil && r.client.Public {
 		err = ErrClientUnauthenticated.Because(errors.New("a public client may not follow revocations"))
 	}

@@ -36,40 +36,34 @@ func (s *Store) revokedGrants(ctx context.Context, since int64, c *feed.Changes)
 	}, since)
 }
 
-// changedSubjects reads the users first, and then the grants of each: with the epoch
-// that the user had, so that a grant which was made since is not taken for one that ended.
+// changedSubjects reads users with those of their active grants that matter, in one
+// look, so that a grant which was made since is not taken for one that ended.
 func (s *Store) changedSubjects(ctx context.Context, since int64, c *feed.Changes) error {
-	var epochs []int64
-	err := s.each(ctx, "SELECT id, epoch, enabled = 0 OR state <> 'active' OR deleted_at <> 0, updated_at FROM users WHERE updated_at >= $1", func(row scanner) error {
+	return s.each(ctx, `
+SELECT u.id, u.blocked, u.updated_at, COALESCE(g.public_id, ''), COALESCE(g.client_id, ''), COALESCE(g.subject_epoch, 0) < u.epoch
+  FROM (SELECT id, epoch, created_at, updated_at, CASE WHEN enabled = 0 OR state <> 'active' OR deleted_at <> 0 THEN 1 ELSE 0 END AS blocked FROM users WHERE updated_at >= $1) u
+  LEFT JOIN grants g ON g.subject = u.id AND g.status = 'active' AND (u.blocked = 1 OR g.subject_epoch < u.epoch)
+ WHERE u.updated_at > u.created_at OR u.blocked = 1
+ ORDER BY u.id, g.public_id`, func(row scanner) error {
 		var u feed.ChangedSubject
-		var epoch int64
-		err := row.Scan(&u.ID, &epoch, truth{&u.Blocked}, micro{&u.At})
-		c.Subjects, epochs = append(c.Subjects, u), append(epochs, epoch)
-		return err
-	}, since)
-	if err != nil {
-		return err
-	}
-	for i := range c.Subjects {
-		if err := s.grantsOf(ctx, &c.Subjects[i], epochs[i]); err != nil {
+		var g feed.RevokedGrant
+		var over bool
+		if err := row.Scan(&u.ID, truth{&u.Blocked}, micro{&u.At}, &g.PublicID, &g.ClientID, truth{&over}); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (s *Store) grantsOf(ctx context.Context, u *feed.ChangedSubject, epoch int64) error {
-	return s.each(ctx, "SELECT public_id, client_id, subject_epoch FROM grants WHERE subject = $1 AND status = 'active' ORDER BY public_id", func(row scanner) error {
-		var g feed.RevokedGrant
-		var made int64
-		err := row.Scan(&g.PublicID, &g.ClientID, &made)
-		if made < epoch {
-			u.Ended = append(u.Ended, g)
-		} else {
-			u.Grants = append(u.Grants, g)
+		if n := len(c.Subjects); n == 0 || c.Subjects[n-1].ID != u.ID {
+			c.Subjects = append(c.Subjects, u)
 		}
-		return err
-	}, u.ID)
+		last := &c.Subjects[len(c.Subjects)-1]
+		switch {
+		case g.PublicID == "":
+		case over:
+			last.Ended = append(last.Ended, g)
+		default:
+			last.Grants = append(last.Grants, g)
+		}
+		return nil
+	}, since)
 }
 
 func (s *Store) changedClients(ctx context.Context, since int64, c *feed.Changes) error {
@@ -77,7 +71,7 @@ func (s *Store) changedClients(ctx context.Context, since int64, c *feed.Changes
 SELECT c.id, c.active = 0 OR c.deleted_at <> 0 OR c.owner <> '' AND NOT EXISTS (SELECT 1 FROM users u WHERE u.id = c.owner AND u.enabled = 1 AND u.state = 'active' AND u.deleted_at = 0),
        c.not_before, c.updated_at
   FROM clients c
- WHERE c.updated_at >= $1`, func(row scanner) error {
+ WHERE c.updated_at >= $1 AND (c.updated_at > c.created_at OR c.active = 0 OR c.not_before > 0 OR c.owner <> '')`, func(row scanner) error {
 		var client feed.ChangedClient
 		err := row.Scan(&client.ID, truth{&client.Blocked}, micro{&client.NotBefore}, micro{&client.At})
 		c.Clients = append(c.Clients, client)

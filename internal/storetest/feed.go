@@ -10,6 +10,7 @@ import (
 )
 
 var feedCases = []testCase{
+	{"who is new", feedNew},
 	{"a grant that was revoked", feedGrant},
 	{"a user who was disabled, and enabled again", feedUser},
 	{"a user whose grants ended with the password", feedPassword},
@@ -83,8 +84,9 @@ func feedUser(f *fixture) {
 	}
 	want.At, want.Blocked = f.clock.advance(time.Minute), false
 	f.must(f.SetUserState(f.Context(), f.alice.ID, &yes, "", act("enable")), "enable user")
+	want.Grants = nil
 	f.same(f.subject(f.changes(at), f.alice.ID), want, "the enabled user")
-	want.At, want.Blocked = f.clock.advance(time.Minute), true
+	want.At, want.Blocked, want.Grants = f.clock.advance(time.Minute), true, named(f.grant, other)
 	f.must(f.SetUserState(f.Context(), f.alice.ID, nil, oauth.SubjectReset, act("reset")), "reset user")
 	f.same(f.subject(f.changes(want.At), f.alice.ID), want, "the user whose password was reset")
 }
@@ -92,16 +94,26 @@ func feedUser(f *fixture) {
 func feedPassword(f *fixture) {
 	at := f.clock.advance(time.Minute)
 	f.must(f.SetPassword(f.Context(), f.bob.ID, "hash", false, act("")), "set password")
-	before := f.subject(f.changes(at), f.bob.ID)
-	if len(before.Grants) != 2 || len(before.Ended) != 0 {
-		f.Errorf("a password that ends nothing: got %+v, want two grants and none ended", before)
-	}
+	f.same(f.subject(f.changes(at), f.bob.ID), feed.ChangedSubject{ID: f.bob.ID, At: at}, "a user with a password that ends nothing")
 	at = f.clock.advance(time.Minute)
 	f.must(f.SetPassword(f.Context(), f.bob.ID, "hash", true, act("")), "set password")
 	f.must(f.CreateGrant(f.Context(), newGrant("new", f.user("bob"), f.web)), "create grant")
 	after := f.subject(f.changes(at), f.bob.ID)
-	f.same(after.Ended, before.Grants, "grants that ended with the password")
-	f.same(after.Grants, []feed.RevokedGrant{{PublicID: "public new", ClientID: "web"}}, "grants of the new password")
+	want := []feed.RevokedGrant{{PublicID: "public bob at app", ClientID: "app"}, {PublicID: "public bob at web", ClientID: "web"}}
+	f.same(after, feed.ChangedSubject{ID: f.bob.ID, At: at, Ended: want}, "a user whose grants ended with the password")
+}
+
+func feedNew(f *fixture) {
+	c := f.changes(time.Time{})
+	if len(c.Subjects) != 0 || len(c.Clients) != 0 {
+		f.Errorf("users and clients that were never changed: got %+v, want none", c)
+	}
+	f.must(f.DeleteClient(f.Context(), "app", act("")), "delete client")
+	at := f.clock.advance(time.Minute)
+	f.createClient("app")
+	if got := f.changes(at).Clients; len(got) != 1 || got[0].Blocked {
+		f.Errorf("a client with the ID of a deleted one: got %+v, want it let in", got)
+	}
 }
 
 func feedDeletedUser(f *fixture) {

@@ -1,0 +1,150 @@
+package endpoint
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/counterfoil/counterfoil/internal/oauth"
+)
+
+// forwardAuthPath is where gateways ask whether a request may pass. What is below it is
+// for those that append the path of the request.
+const forwardAuthPath = "/oauth2/forward-auth"
+
+// originalURIs are the headers in which gateways say what was asked for.
+var originalURIs = []string{"X-Original-Uri", "X-Forwarded-Uri", "X-Original-Url", "X-Envoy-Original-Path"}
+
+// demand is what a gateway demands of access tokens beyond being alive.
+type demand struct {
+	scope    oauth.Scope
+	audience string         // empty: any
+	profile  *oauth.Profile // nil: either
+}
+
+// asksForwardAuth reports whether a gateway asks. The mux would not take the paths that
+// a gateway passes on as they are.
+func asksForwardAuth(path string) bool {
+	return path == forwardAuthPath || strings.HasPrefix(path, forwardAuthPath+"/")
+}
+
+// forwardAuth answers gateways (nginx auth_request, Caddy and Traefik forward_auth, Envoy
+// ext_authz): 200 and whom the access token of the request stands for, or what to tell
+// the caller (RFC 6750 section 3). Every header is always there, so that a gateway which
+// copies them overwrites what the caller made up.
+func (e *endpoint) forwardAuth(w *response, r *http.Request) error {
+	w.Header()["Cache-Control"] = noStore
+	wanted, err := demanded(r)
+	if err != nil {
+		return err
+	}
+	if tokenInQuery(r) {
+		return oauth.ErrParameterInQuery
+	}
+	authorization, err := single(r.Header, "Authorization")
+	if err != nil {
+		return err
+	}
+	token, given := bearerToken(authorization)
+	if !given {
+		return oauth.ErrAccessTokenMissing
+	}
+	info, err := e.Server.AccessToken(r.Context(), oauth.Secret(token))
+	if err != nil {
+		return err
+	}
+	w.clientID, w.grantID = info.ClientID, info.GrantID
+	if err := wanted.check(&info); err != nil {
+		return err
+	}
+	h := w.Header()
+	for name, value := range map[string]string{
+		"X-Auth-Subject": info.Subject, "X-Auth-Username": info.Username, "X-Auth-Client": info.ClientID,
+		"X-Auth-Scope": info.Scope.String(), "X-Auth-Grant": info.GrantID,
+	} {
+		h[name] = []string{headerValue(value)}
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// headerValue is a text as a header can carry it: what is not printable ASCII, and %, is
+// percent-encoded (RFC 3986 section 2.1), so that each text has one spelling.
+func headerValue(text string) string {
+	strange := func(c rune) bool { return c < 0x20 || c > 0x7E || c == '%' }
+	if !strings.ContainsFunc(text, strange) {
+		return text
+	}
+	var b strings.Builder
+	for i := range len(text) {
+		if c := text[i]; strange(rune(c)) {
+			b.WriteString(strings.ToUpper(url.PathEscape(text[i : i+1])))
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// demanded reads what the gateway's configuration demands. Where the path and query of
+// the request itself are appended there is nothing to read.
+func demanded(r *http.Request) (d demand, err error) {
+	if r.URL.Path != forwardAuthPath {
+		return d, nil
+	}
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return d, oauth.ErrBodyMalformed.Because(errEncoding)
+	}
+	for name, given := range values {
+		if len(given) > 1 {
+			return d, oauth.ErrParameterRepeated.About(name)
+		}
+	}
+	d.scope, d.audience = oauth.ParseScope(values.Get("scope")), values.Get("audience")
+	switch values.Get("profile") {
+	case "":
+	case "standard":
+		d.profile = new(oauth.Standard)
+	case "orocommerce":
+		d.profile = new(oauth.OroCommerce)
+	default:
+		err = oauth.ErrParameterInvalid.About("profile")
+	}
+	return d, err
+}
+
+func (d *demand) check(info *oauth.AccessTokenInfo) error {
+	switch {
+	case d.profile != nil && info.Profile != *d.profile:
+		return oauth.ErrAccessTokenInvalid.Because(errors.New("of the other profile"))
+	case d.audience != "" && !slices.Contains(info.Audience, d.audience):
+		return oauth.ErrAccessTokenInvalid.Because(errors.New("for another audience"))
+	}
+	for _, scope := range d.scope {
+		if !slices.Contains(info.Scope, scope) {
+			return oauth.ErrScopeInsufficient.About(d.scope.String())
+		}
+	}
+	return nil
+}
+
+// tokenInQuery reports whether a token came in an address, where logs and histories keep
+// it (RFC 9700 section 4.3.2).
+func tokenInQuery(r *http.Request) bool {
+	addresses := []string{r.URL.RequestURI()}
+	for _, name := range originalURIs {
+		addresses = append(addresses, r.Header[name]...)
+	}
+	return slices.ContainsFunc(addresses, func(address string) bool {
+		_, query, _ := strings.Cut(address, "?")
+		for name := range pairs(query) {
+			if decoded, err := url.QueryUnescape(name); err == nil && decoded == "access_token" {
+				return true
+			}
+		}
+		return false
+	})
+}
