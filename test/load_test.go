@@ -135,25 +135,8 @@ func (c *connection) refresh(token string) (string, error) {
 
 // readRefreshToken reads an answer and returns the refresh token in it.
 func readRefreshToken(r *bufio.Reader) (string, error) {
-	status, err := r.ReadString('\n')
+	status, body, err := readAnswer(r)
 	if err != nil {
-		return "", err
-	}
-	length := 0
-	for {
-		line, err := r.ReadString('\n')
-		if err != nil {
-			return "", err
-		}
-		if line == "\r\n" {
-			break
-		}
-		if value, ok := strings.CutPrefix(line, "Content-Length: "); ok {
-			length, _ = strconv.Atoi(strings.TrimSpace(value))
-		}
-	}
-	body := make([]byte, length)
-	if _, err := io.ReadFull(r, body); err != nil {
 		return "", err
 	}
 	_, rest, ok := bytes.Cut(body, []byte(`"refresh_token":"`))
@@ -162,6 +145,29 @@ func readRefreshToken(r *bufio.Reader) (string, error) {
 	}
 	token, _, _ := bytes.Cut(rest, []byte(`"`))
 	return string(token), nil
+}
+
+// readAnswer reads an answer: its first line and its body.
+func readAnswer(r *bufio.Reader) (status string, body []byte, err error) {
+	if status, err = r.ReadString('\n'); err != nil {
+		return "", nil, err
+	}
+	length := 0
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return "", nil, err
+		}
+		if line == "\r\n" {
+			break
+		}
+		if value, ok := strings.CutPrefix(line, "Content-Length: "); ok {
+			length, _ = strconv.Atoi(strings.TrimSpace(value))
+		}
+	}
+	body = make([]byte, length)
+	_, err = io.ReadFull(r, body)
+	return status, body, err
 }
 
 // serverCPU is the CPU time a process has used so far.

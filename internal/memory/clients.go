@@ -20,6 +20,16 @@ func (s *Store) Client(_ context.Context, id string) (oauth.Client, error) {
 	return s.showClient(c), nil
 }
 
+// ClientVersion implements oauth.Store.
+func (s *Store) ClientVersion(_ context.Context, id string) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.clients[id] == nil {
+		return 0, oauth.ErrNotFound
+	}
+	return s.clients[id].Version, nil
+}
+
 // Clients implements admin.Store.
 func (s *Store) Clients(context.Context) ([]oauth.Client, error) {
 	s.mu.Lock()

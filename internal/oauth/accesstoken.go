@@ -179,6 +179,8 @@ type AccessTokenInfo struct {
 	ExpiresAt  int64
 	GrantID    string // empty: the client's own
 	Generation uint32
+
+	clientVersion int64 // of its client, where the look showed it
 }
 
 // parsedClaims is what both profiles have.
@@ -242,7 +244,7 @@ func (s *Server) AccessToken(ctx context.Context, token Secret) (AccessTokenInfo
 	if err := alive(&v, client, c, s.policy(client, profile)); err != nil {
 		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
 	}
-	info.Username = v.Subject.Username
+	info.Username, info.clientVersion = v.Subject.Username, v.ClientVersion
 	return info, nil
 }
 

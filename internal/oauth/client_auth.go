@@ -36,13 +36,13 @@ func (s *Server) authenticateClient(ctx context.Context, r *request, grantType s
 
 var errClientUnknown = errors.New("unknown client")
 
-// tryCredentials tries one reading of the credentials. Only a refresh may use a
-// remembered client, since its write compares the version; and a remembered one
-// never refuses, unless it is still the present one.
+// tryCredentials tries one reading of the credentials. Only a refresh and an
+// introspection may use a remembered client, since they compare the version later; and
+// a remembered one never refuses, unless it is still the present one.
 func (s *Server) tryCredentials(ctx context.Context, r *request, grantType string, given BasicCredentials) error {
 	var remembered *Client
 	var refusal error
-	if known, ok := s.clients.Load(given.ID); ok && grantType == GrantTypeRefreshToken {
+	if known, ok := s.clients.Load(given.ID); ok && (r.comparesVersion || grantType == GrantTypeRefreshToken) {
 		remembered = known.(*Client)
 		if refusal = s.authenticate(ctx, r, remembered, grantType, given.Secret); refusal == nil {
 			return nil

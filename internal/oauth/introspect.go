@@ -27,28 +27,57 @@ type Introspection struct {
 // not alive, are inactive, and nobody learns which (RFC 7662 section 4). It returns a
 // Refusal of the caller or a fault; beside it the answer says who asked.
 func (s *Server) Introspect(ctx context.Context, t TokenRequest) (Introspection, error) {
-	r := &request{TokenRequest: t, now: s.Now()}
+	r := &request{TokenRequest: t, now: s.Now(), comparesVersion: true}
+	answer, err := s.introspect(ctx, r)
+	if errors.Is(err, ErrConflict) { // the caller changed since it was last seen
+		r.comparesVersion = false
+		answer, err = s.introspect(ctx, r)
+	}
+	answer.Caller = r.clientID()
+	return answer, err
+}
+
+func (s *Server) introspect(ctx context.Context, r *request) (Introspection, error) {
+	answer := Introspection{now: r.now.Unix()}
 	token, err := s.askedAbout(ctx, r)
 	if err == nil && r.client.Public {
 		err = ErrClientUnauthenticated.Because(errors.New("a public client may not introspect"))
 	}
-	answer := Introspection{Caller: r.clientID(), now: r.now.Unix()}
 	if err != nil {
 		return answer, err
 	}
 	answer.alg = r.policy.SigningAlg
+	var version int64
 	if strings.HasPrefix(string(token), refreshTokenPrefix) {
 		answer.RefreshToken = true
-		answer.Token, err = s.ownRefreshToken(ctx, r, token)
+		answer.Token, version, err = s.ownRefreshToken(ctx, r, token)
 	} else {
-		answer.Token, err = s.visibleAccessToken(ctx, r, token)
+		answer.Token, version, err = s.visibleAccessToken(ctx, r, token)
 	}
 	var refusal *Refusal
 	if err != nil && !errors.As(err, &refusal) {
 		return answer, err
 	}
 	answer.Active = err == nil
-	return answer, nil
+	return answer, s.compareVersion(ctx, r, version)
+}
+
+// compareVersion returns ErrConflict if a remembered client is not the present one any
+// more. The version may be known already; 0: it is not.
+func (s *Server) compareVersion(ctx context.Context, r *request, version int64) error {
+	if !r.comparesVersion {
+		return nil
+	}
+	if version == 0 {
+		var err error
+		if version, err = s.Store.ClientVersion(ctx, r.client.ID); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	if version != r.client.Version {
+		return ErrConflict
+	}
+	return nil
 }
 
 // askedAbout authenticates a client that sends a token, and returns the token.
@@ -72,42 +101,48 @@ func (s *Server) authenticateCaller(ctx context.Context, r *request) error {
 	return s.authenticateClient(ctx, r, "")
 }
 
-// visibleAccessToken checks an access token that the caller may know about.
-func (s *Server) visibleAccessToken(ctx context.Context, r *request, token Secret) (AccessTokenInfo, error) {
-	info, err := s.AccessToken(ctx, token)
-	if err == nil && info.ClientID != r.client.ID && !slices.Contains(info.Audience, r.client.ID) {
-		err = ErrAccessTokenInvalid.Because(errors.New("not for the caller"))
+// visibleAccessToken checks an access token that the caller may know about. The version
+// is that of the caller, where the look showed it.
+func (s *Server) visibleAccessToken(ctx context.Context, r *request, token Secret) (info AccessTokenInfo, version int64, err error) {
+	info, err = s.AccessToken(ctx, token)
+	switch {
+	case err != nil:
+		return info, 0, err
+	case info.ClientID == r.client.ID:
+		return info, info.clientVersion, nil
+	case !slices.Contains(info.Audience, r.client.ID):
+		return info, 0, ErrAccessTokenInvalid.Because(errors.New("not for the caller"))
 	}
-	return info, err
+	return info, 0, nil
 }
 
 // ownRefreshToken checks a refresh token of the caller: only one that a refresh would
 // rotate, or leave as it is, is active. To ask is no use of it: nothing is recorded, and
 // nothing ends.
-func (s *Server) ownRefreshToken(ctx context.Context, r *request, presented Secret) (AccessTokenInfo, error) {
+func (s *Server) ownRefreshToken(ctx context.Context, r *request, presented Secret) (info AccessTokenInfo, version int64, err error) {
 	token, err := s.parseRefreshToken(ctx, presented)
 	if err != nil {
-		return AccessTokenInfo{}, err
+		return info, 0, err
 	}
 	v, err := s.Store.Grant(ctx, token.GrantID)
 	if errors.Is(err, ErrNotFound) {
-		return AccessTokenInfo{}, ErrGrantUnknown
+		return info, 0, ErrGrantUnknown
 	}
 	if err != nil {
-		return AccessTokenInfo{}, err
+		return info, 0, err
 	}
 	d := Present(&v, Presentation{Token: token, ClientID: r.client.ID}, r.policy, s.Keys())
 	switch {
 	case d.Refusal != nil:
-		return AccessTokenInfo{}, d.Refusal
+		return info, 0, d.Refusal
 	case d.Action == ActionRetry:
-		return AccessTokenInfo{}, ErrReplay.Because(errors.New("it was rotated"))
+		return info, 0, ErrReplay.Because(errors.New("it was rotated"))
 	}
 	g := &v.Grant
 	return AccessTokenInfo{
 		Subject: g.subject(), Username: v.Subject.Username, ClientID: g.ClientID, Scope: g.Scope, Audience: g.Resource,
 		IssuedAt: g.RotatedAt.Unix(), ExpiresAt: g.ExpiresAt(r.policy).Unix(), GrantID: g.PublicID, Generation: g.Generation,
-	}, nil
+	}, v.ClientVersion, nil
 }
 
 // SignIntrospection signs an answer, given as its JSON object, for who asked (RFC 9701

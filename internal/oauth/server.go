@@ -138,6 +138,8 @@ type request struct {
 	policy  Policy
 	tried   string // a client that exists, whose authentication failed
 	grantID string // Grant.PublicID, once it is known
+
+	comparesVersion bool // a remembered client will do: its version is compared before the answer
 }
 
 // grantTypes is the one list of what the token endpoint can do.

@@ -18,6 +18,9 @@ type Store interface {
 	// Client reads a client with its live secrets, or ErrNotFound.
 	Client(ctx context.Context, id string) (Client, error)
 
+	// ClientVersion reads the version of a client, or ErrNotFound.
+	ClientVersion(ctx context.Context, id string) (int64, error)
+
 	// Subject reads a subject by its ID, or ErrNotFound.
 	Subject(ctx context.Context, id string) (Subject, error)
 

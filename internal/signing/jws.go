@@ -94,19 +94,23 @@ func verify(published map[string]*openKey, token string) (typ string, payload []
 	if err != nil {
 		return "", nil, err
 	}
-	key, known := published[h.KeyID]
-	if !known {
+	key, found := published[h.KeyID]
+	if !found {
 		return "", nil, errTokenKey
 	}
 	if h.Alg != key.alg {
 		return "", nil, errTokenAlg
 	}
-	signature, err := decode(token[dot+1:])
-	if err != nil {
-		return "", nil, err
-	}
-	if !key.verify(key.public, []byte(token[:dot]), signature) {
-		return "", nil, errTokenSigned
+	digest, known := key.verified.has(token)
+	if !known {
+		signature, err := decode(token[dot+1:])
+		if err != nil {
+			return "", nil, err
+		}
+		if !key.verify(key.public, []byte(token[:dot]), signature) {
+			return "", nil, errTokenSigned
+		}
+		key.verified.add(digest)
 	}
 	payload, err = decode(second)
 	return h.Type, payload, err

@@ -15,15 +15,16 @@ import (
 // ErrSealed: a signing key cannot be opened with its master key.
 var ErrSealed = errors.New("cannot be opened with master key")
 
-// openKey is a signing key ready for use. It does not change.
+// openKey is a signing key ready for use. It does not change, but for what it remembers.
 type openKey struct {
 	algorithm
-	id, alg string
-	private crypto.Signer // what is sealed
-	signer  crypto.Signer // what signs: see accelerate
-	public  crypto.PublicKey
-	jwk     []byte            // public members only (RFC 7517)
-	headers map[string]string // by `typ`: see header
+	id, alg  string
+	private  crypto.Signer // what is sealed
+	signer   crypto.Signer // what signs: see accelerate
+	public   crypto.PublicKey
+	jwk      []byte            // public members only (RFC 7517)
+	headers  map[string]string // by `typ`: see header
+	verified verified          // tokens of it
 }
 
 // commonTypes are the values of `typ` for which the header is encoded beforehand.

@@ -51,6 +51,15 @@ func (s *Store) Client(ctx context.Context, id string) (oauth.Client, error) {
 	return c, nil
 }
 
+// ClientVersion implements oauth.Store.
+func (s *Store) ClientVersion(ctx context.Context, id string) (version int64, err error) {
+	err = s.row(ctx, "SELECT version FROM clients WHERE id = $1 AND deleted_at = 0", func(row scanner) error { return row.Scan(&version) }, id)
+	if err != nil {
+		return 0, wrap("read client version", err)
+	}
+	return version, nil
+}
+
 // Clients implements admin.Store.
 func (s *Store) Clients(ctx context.Context) ([]oauth.Client, error) {
 	list := []oauth.Client{}

@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -72,7 +71,7 @@ DELETE FROM grants
 
 // Grant implements oauth.Store.
 func (s *Store) Grant(_ context.Context, id oauth.GrantID) (oauth.GrantView, error) {
-	v, err := s.lookUp(id)
+	v, err := s.lookUp(&lookup{id: id})
 	if err != nil {
 		return oauth.GrantView{}, wrap("read grant", err)
 	}
@@ -89,10 +88,12 @@ func (s *Store) ConfirmGrant(ctx context.Context, id oauth.GrantID) (oauth.Grant
 }
 
 // GrantByPublicID implements oauth.Store.
-func (s *Store) GrantByPublicID(ctx context.Context, publicID string) (oauth.GrantView, error) {
-	v, err := oauth.GrantView{}, oauth.ErrNotFound
-	failed := s.grants(ctx, "public_id", []any{publicID}, func(view oauth.GrantView) { v, err = view, nil })
-	if err = cmp.Or(failed, err); err != nil {
+func (s *Store) GrantByPublicID(_ context.Context, publicID string) (oauth.GrantView, error) {
+	if publicID == "" {
+		return oauth.GrantView{}, wrap("read grant", oauth.ErrNotFound)
+	}
+	v, err := s.lookUp(&lookup{publicID: publicID})
+	if err != nil {
 		return oauth.GrantView{}, wrap("read grant", err)
 	}
 	return v, nil

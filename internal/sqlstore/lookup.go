@@ -13,8 +13,9 @@ const mostInLookup = 32
 
 // lookup is a read of a grant that waits for its answer.
 type lookup struct {
-	id   oauth.GrantID
-	done chan found
+	id       oauth.GrantID
+	publicID string // empty: it is looked for by id
+	done     chan found
 }
 
 type found struct {
@@ -38,8 +39,8 @@ func (s *Store) readGrants() {
 }
 
 // lookUp waits for a read, for no longer than patience, though the database may hang.
-func (s *Store) lookUp(id oauth.GrantID) (oauth.GrantView, error) {
-	l := &lookup{id: id, done: make(chan found, 1)}
+func (s *Store) lookUp(l *lookup) (oauth.GrantView, error) {
+	l.done = make(chan found, 1)
 	timer := time.NewTimer(s.patience)
 	defer timer.Stop()
 	select {
@@ -59,23 +60,38 @@ func (s *Store) lookUp(id oauth.GrantID) (oauth.GrantView, error) {
 	}
 }
 
-// readTogether answers a batch of lookups with one query, and so one snapshot.
+// readTogether answers a batch of lookups with one query for each kind of identifier.
 func (s *Store) readTogether(batch []*lookup) {
-	keys := make([]any, len(batch))
-	for i, l := range batch {
-		keys[i] = l.id[:]
-	}
-	views := make(map[oauth.GrantID]oauth.GrantView, len(batch))
-	err := s.grants(context.Background(), "id", keys, func(v oauth.GrantView) { views[v.Grant.ID] = v })
+	byID := make(map[oauth.GrantID]oauth.GrantView, len(batch))
+	byPublicID := make(map[string]oauth.GrantView, len(batch))
+	var ids, publicIDs []any
 	for _, l := range batch {
-		v, ok := views[l.id]
-		switch {
-		case err != nil:
-			l.done <- found{err: err}
-		case !ok:
-			l.done <- found{err: oauth.ErrNotFound}
-		default:
-			l.done <- found{view: v}
+		if l.publicID != "" {
+			publicIDs = append(publicIDs, l.publicID)
+		} else {
+			ids = append(ids, l.id[:])
 		}
 	}
+	failedID := s.read("id", ids, func(v oauth.GrantView) { byID[v.Grant.ID] = v })
+	failedPublicID := s.read("public_id", publicIDs, func(v oauth.GrantView) { byPublicID[v.Grant.PublicID] = v })
+	for _, l := range batch {
+		v, ok := byID[l.id]
+		err := failedID
+		if l.publicID != "" {
+			v, ok = byPublicID[l.publicID]
+			err = failedPublicID
+		}
+		if err == nil && !ok {
+			err = oauth.ErrNotFound
+		}
+		l.done <- found{view: v, err: err}
+	}
+}
+
+// read reads the grants that have one of the keys, if there are any.
+func (s *Store) read(column string, keys []any, scan func(oauth.GrantView)) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	return s.grants(context.Background(), column, keys, scan)
 }
