@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// defaultWait is how long a follower waits for news who does not say.
-	defaultWait = 25 * time.Second
+	// defaultWait is how long a follower waits for news who does not say: less than proxies do.
+	defaultWait = 15 * time.Second
 	// answerTime is what an answer may take on top of that.
 	answerTime = 10 * time.Second
 )
