@@ -198,6 +198,9 @@ func (s *server) run(ctx context.Context, l *listeners, public http.Handler, sta
 	serving, failed := context.WithCancelCause(ctx)
 	defer failed(nil)
 	var background, listening sync.WaitGroup
+	if err := s.feed.Step(serving); err != nil { // before the first rotation the others must know of this node
+		s.Log.Error("revocation feed", "error", err)
+	}
 	s.work(serving, &background)
 	servers := s.httpServers(public)
 	for i, on := range []net.Listener{l.public, l.admin} {

@@ -74,7 +74,7 @@ func New(o Options) (*Feed, error) {
 		return nil, fmt.Errorf("feed: read randomness: %w", err)
 	}
 	return &Feed{
-		Options: o, node: hex.EncodeToString(name[:]), closed: make(chan struct{}), steps: steps{nodes: map[string]Announcement{}},
+		Options: o, node: hex.EncodeToString(name[:]), closed: make(chan struct{}), steps: steps{nodes: map[string]time.Time{}},
 		began: make(chan struct{}), news: make(chan struct{}),
 	}, nil
 }
@@ -165,9 +165,19 @@ func pause(ctx context.Context, d time.Duration) {
 // Close lets all followers go: they find another node.
 func (f *Feed) Close() { close(f.closed) }
 
-// Stop announces what is left to say, when the last request was answered.
+// Stop announces what is left to say, and that the node ends, when the last request was
+// answered.
 func (f *Feed) Stop(ctx context.Context) error {
 	f.steps.mu.Lock()
 	defer f.steps.mu.Unlock()
-	return errors.Join(f.announce(ctx), f.announce(ctx)) // what there is, and that there is no more
+	if f.steps.spoke.IsZero() {
+		return nil
+	}
+	if err := f.announce(ctx); err != nil {
+		return err
+	}
+	if err := f.Store.Announce(ctx, Announcement{Node: f.node, Final: true}); err != nil {
+		return fmt.Errorf("announce the end: %w", err)
+	}
+	return nil
 }

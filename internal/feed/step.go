@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"math"
 	"sync"
 	"time"
 
@@ -18,7 +17,8 @@ const (
 	lookInterval = time.Second             // how often a node looks whether anybody follows
 	tellInterval = time.Minute             // how often a node with followers tells the others
 	headStart    = 1500 * time.Millisecond // what the others need to see it
-	silence      = 10 * time.Second        // who falls silent for so long without saying so has died
+	sign         = 4 * time.Second         // how often a node says at least that it lives, where anybody follows
+	silence      = 12 * time.Second        // who falls silent for so long without saying so has died
 	sweep        = 30 * time.Second        // how often what expired is forgotten
 
 	mostInAnnouncement = 2000
@@ -27,13 +27,14 @@ const (
 // steps is what one step leaves for the next.
 type steps struct {
 	mu        sync.Mutex
-	looked    time.Time               // when it was last looked whether anybody follows
-	told      time.Time               // when the nodes were last told that somebody follows here
-	begin     time.Time               // when the others announce
-	talking   bool                    // something was announced since it was last said that there is no more
-	heard     int64                   // number of the last announcement
-	nodes     map[string]Announcement // the last one of each other node that may have more to say
-	now       time.Time               // of the store, at the last step
+	looked    time.Time            // when it was last looked whether anybody follows
+	told      time.Time            // when the nodes were last told that somebody follows here
+	begin     time.Time            // when the others announce
+	spoke     time.Time            // when something was last announced
+	heard     int64                // number of the last announcement
+	nodes     map[string]time.Time // when each other node was last heard, by the store's clock
+	missed    bool                 // announcements were missed: all grants are to be looked at
+	now       time.Time            // of the store, at the last step
 	lookedFar time.Time
 	swept     time.Time
 }
@@ -93,25 +94,21 @@ func (f *Feed) lookForFollowers(ctx context.Context) (here bool, err error) {
 	return here, nil
 }
 
-// announce tells the other nodes what this one rotated, and when there is no more.
+// announce tells the other nodes what this one rotated, or at least that it lives.
 func (f *Feed) announce(ctx context.Context) error {
 	f.mu.Lock()
-	unsaid := f.unsaid
+	unsaid, announcing := f.unsaid, f.announcing
 	f.unsaid = nil
 	f.mu.Unlock()
-	for len(unsaid) > 0 || f.steps.talking {
+	for announcing && (len(unsaid) > 0 || f.Now().Sub(f.steps.spoke) >= sign) {
 		batch := unsaid[:min(len(unsaid), mostInAnnouncement)]
-		err := f.Store.Announce(ctx, Announcement{Node: f.node, Rotations: batch, Quiet: len(batch) == 0})
-		if err != nil {
+		if err := f.Store.Announce(ctx, Announcement{Node: f.node, Rotations: batch}); err != nil {
 			f.mu.Lock()
 			f.unsaid = append(unsaid, f.unsaid...)
 			f.mu.Unlock()
 			return fmt.Errorf("announce rotations: %w", err)
 		}
-		unsaid, f.steps.talking = unsaid[len(batch):], len(batch) > 0
-		if len(unsaid) == 0 && len(batch) > 0 {
-			return nil // quiet comes with the next step, unless there is more
-		}
+		unsaid, f.steps.spoke = unsaid[len(batch):], f.Now()
 	}
 	return nil
 }
@@ -134,9 +131,13 @@ func (f *Feed) start(ctx context.Context) error {
 		return fmt.Errorf("read randomness: %w", err)
 	}
 	s := &f.steps
-	_, heard, err := f.Store.Announced(ctx, math.MaxInt64)
+	earlier, heard, err := f.Store.Announced(ctx, 0)
 	if err != nil {
 		return fmt.Errorf("read announcements: %w", err)
+	}
+	clear(s.nodes)
+	for _, a := range earlier { // what they told is found in the grants
+		f.note(a)
 	}
 	horizon, err := f.horizon(ctx)
 	if err != nil {
@@ -159,7 +160,6 @@ func (f *Feed) start(ctx context.Context) error {
 	}
 	r.asOf = changes.Now
 	s.heard, s.now, s.lookedFar, s.swept = heard, changes.Now, f.Now(), f.Now()
-	clear(s.nodes)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.record, f.stepped = r, f.Now()
@@ -180,56 +180,65 @@ func (f *Feed) horizon(ctx context.Context) (time.Time, error) {
 	return now.Add(-max(longest+time.Minute, lifetime)), nil
 }
 
-// keepUp brings the record up to date.
+// keepUp brings the record up to date. What could be read of it before an error is taken
+// in all the same; the record is not up to date then.
 func (f *Feed) keepUp(ctx context.Context) error {
-	s, now := &f.steps, f.Now()
-	to := &intake{Feed: f, policies: map[string]policy{}}
 	f.mu.Lock()
 	mine := f.unrecorded
 	f.unrecorded = nil
 	f.mu.Unlock()
-	err := to.rotations(ctx, mine)
-	if err == nil {
-		err = f.hear(ctx, to)
-	}
-	far := now.Sub(s.lookedFar) >= lookBack
-	since := s.now.Add(-recent)
-	if far {
-		since = s.now.Add(-overlap)
-	}
-	var changes Changes
-	if err == nil {
-		changes, err = f.Store.Changes(ctx, since)
-	}
-	if err == nil {
-		err = to.changes(ctx, &changes)
-	}
-	if err != nil {
+	to := &intake{Feed: f, policies: map[string]policy{}}
+	if err := to.rotations(ctx, mine); err != nil {
 		f.mu.Lock()
 		f.unrecorded = append(mine, f.unrecorded...)
 		f.mu.Unlock()
-		return fmt.Errorf("keep up with what was cut off: %w", err)
+		return err
 	}
-	s.now = changes.Now
+	err := f.hear(ctx, to)
+	if err == nil {
+		err = f.lookForChanges(ctx, to)
+	}
+	f.take(to.cutoffs, err == nil)
+	return err
+}
+
+// lookForChanges takes in what was changed lately, and now and then what took longer to
+// be written.
+func (f *Feed) lookForChanges(ctx context.Context, to *intake) error {
+	s, now := &f.steps, f.Now()
+	since := s.now.Add(-recent)
+	far := now.Sub(s.lookedFar) >= lookBack
 	if far {
+		since = s.now.Add(-overlap)
+	}
+	changes, err := f.Store.Changes(ctx, since)
+	if err != nil {
+		return fmt.Errorf("read changes: %w", err)
+	}
+	if err := to.changes(ctx, &changes); err != nil {
+		return err
+	}
+	if s.now = changes.Now; far {
 		s.lookedFar = now
 	}
-	f.take(to.cutoffs, changes.Now)
 	return nil
 }
 
 // take puts cut-offs into the record and wakes those who wait for them.
-func (f *Feed) take(cutoffs []Cutoff, now time.Time) {
+func (f *Feed) take(cutoffs []Cutoff, upToDate bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	added := false
 	for _, c := range cutoffs {
 		added = f.record.put(c) || added
 	}
-	f.record.asOf, f.stepped = now, f.Now()
-	if f.stepped.Sub(f.steps.swept) >= sweep {
-		f.record.forget(now)
-		f.steps.swept = f.stepped
+	now := f.Now()
+	if upToDate {
+		f.record.asOf, f.stepped = f.steps.now, now
+	}
+	if now.Sub(f.steps.swept) >= sweep {
+		f.record.forget(f.steps.now)
+		f.steps.swept = now
 	}
 	if added {
 		close(f.news)
@@ -253,25 +262,33 @@ func (f *Feed) hear(ctx context.Context, to *intake) error {
 		if err := to.rotations(ctx, a.Rotations); err != nil {
 			return err
 		}
-		if s.nodes[a.Node] = a; a.Quiet {
-			delete(s.nodes, a.Node)
-		}
+		f.note(a)
 	}
-	s.heard = last
-	for name, a := range s.nodes {
-		if s.now.Sub(a.At) > silence {
+	s.heard, s.missed = last, s.missed || missed
+	for name, heard := range s.nodes {
+		if s.now.Sub(heard) > silence {
 			delete(s.nodes, name)
-			missed = true
+			s.missed = true
 		}
 	}
-	if !missed {
+	if !s.missed {
 		return nil
 	}
 	horizon, err := f.horizon(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		err = to.all(ctx, horizon)
 	}
-	return to.all(ctx, horizon)
+	s.missed = err != nil
+	return err
+}
+
+// note takes note of a node that lives, or has ended.
+func (f *Feed) note(a Announcement) {
+	if a.Final {
+		delete(f.steps.nodes, a.Node)
+	} else if a.Node != f.node {
+		f.steps.nodes[a.Node] = a.At
+	}
 }
 
 // intake turns what happened into cut-offs.

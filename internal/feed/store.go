@@ -70,11 +70,11 @@ type ChangedClient struct {
 	NotBefore time.Time
 }
 
-// Announcement is what a node rotated since its last one.
+// Announcement is what a node rotated since its last one; perhaps nothing.
 type Announcement struct {
 	Number    int64 // set by the store, like At
 	At        time.Time
 	Node      string
 	Rotations []oauth.Rotation
-	Quiet     bool // the node has nothing more to tell for the moment
+	Final     bool // the node ends: it has nothing more to tell
 }

@@ -134,8 +134,8 @@ func (s *Store) Announce(_ context.Context, a feed.Announcement) error {
 		if err := tx.row("SELECT number FROM feed_state WHERE id = 1", func(row scanner) error { return row.Scan(&number) }); err != nil {
 			return err
 		}
-		_, err := tx.exec("UPDATE feed_announcements SET number = $1, at = $2, node = $3, quiet = $4, rotations = $5 WHERE slot = $6",
-			number, toMicro(tx.now), a.Node, flag(a.Quiet), string(rotations), number%announcementSlots)
+		_, err := tx.exec("UPDATE feed_announcements SET number = $1, at = $2, node = $3, final = $4, rotations = $5 WHERE slot = $6",
+			number, toMicro(tx.now), a.Node, flag(a.Final), string(rotations), number%announcementSlots)
 		return err
 	})
 }
@@ -151,7 +151,7 @@ func (s *Store) Announced(ctx context.Context, after int64) ([]feed.Announcement
 		return nil, last, nil
 	}
 	var list []feed.Announcement
-	err = s.each(ctx, "SELECT number, at, node, quiet, rotations FROM feed_announcements WHERE number > $1 AND number <= $2", func(row scanner) error {
+	err = s.each(ctx, "SELECT number, at, node, final, rotations FROM feed_announcements WHERE number > $1 AND number <= $2", func(row scanner) error {
 		a, err := scanAnnouncement(row)
 		list = append(list, a)
 		return err
@@ -166,7 +166,7 @@ func (s *Store) Announced(ctx context.Context, after int64) ([]feed.Announcement
 func scanAnnouncement(row scanner) (feed.Announcement, error) {
 	var a feed.Announcement
 	var text string
-	if err := row.Scan(&a.Number, micro{&a.At}, &a.Node, truth{&a.Quiet}, &text); err != nil {
+	if err := row.Scan(&a.Number, micro{&a.At}, &a.Node, truth{&a.Final}, &text); err != nil {
 		return a, err
 	}
 	var stored []storedRotation

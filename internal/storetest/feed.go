@@ -189,10 +189,10 @@ func feedAnnouncements(f *fixture) {
 	at := f.clock.stored()
 	rotation := oauth.Rotation{GrantID: "a \"grant\"", ClientID: "wéb", Generation: 1<<32 - 1, At: at}
 	f.must(f.Announce(f.Context(), feed.Announcement{Node: "a", Rotations: []oauth.Rotation{rotation}}), "announce")
-	f.must(f.Announce(f.Context(), feed.Announcement{Node: "b", Quiet: true}), "announce")
+	f.must(f.Announce(f.Context(), feed.Announcement{Node: "b", Final: true}), "announce")
 	list, last, err := f.Announced(f.Context(), 0)
 	f.must(err, "read announcements")
-	f.same(list, []feed.Announcement{{Number: 1, At: at, Node: "a", Rotations: []oauth.Rotation{rotation}}, {Number: 2, At: at, Node: "b", Quiet: true}}, "announcements")
+	f.same(list, []feed.Announcement{{Number: 1, At: at, Node: "a", Rotations: []oauth.Rotation{rotation}}, {Number: 2, At: at, Node: "b", Final: true}}, "announcements")
 	f.same(last, int64(2), "number of the last announcement")
 	for i := range 300 {
 		f.must(f.Announce(f.Context(), feed.Announcement{Node: strconv.Itoa(i)}), "announce")

@@ -18,8 +18,8 @@ CREATE TABLE feed_announcements (
   number    BIGINT NOT NULL,
   at        BIGINT NOT NULL,
   node      TEXT NOT NULL,
-  quiet     SMALLINT NOT NULL,
+  final     SMALLINT NOT NULL,
   rotations TEXT NOT NULL                 -- [{"g":grant,"c":client,"n":generation,"t":time},…]
 );
-INSERT INTO feed_announcements (slot, number, at, node, quiet, rotations)
+INSERT INTO feed_announcements (slot, number, at, node, final, rotations)
 SELECT slot, 0, 0, '', 1, '[]' FROM generate_series(0, 255) AS slots (slot);

@@ -18,9 +18,9 @@ CREATE TABLE feed_announcements (
   number    BIGINT NOT NULL,
   at        BIGINT NOT NULL,
   node      TEXT NOT NULL,
-  quiet     SMALLINT NOT NULL,
+  final     SMALLINT NOT NULL,
   rotations TEXT NOT NULL                 -- [{"g":grant,"c":client,"n":generation,"t":time},…]
 );
-INSERT INTO feed_announcements (slot, number, at, node, quiet, rotations)
+INSERT INTO feed_announcements (slot, number, at, node, final, rotations)
 WITH RECURSIVE slots (slot) AS (SELECT 0 UNION ALL SELECT slot + 1 FROM slots WHERE slot < 255)
 SELECT slot, 0, 0, '', 1, '[]' FROM slots;
