@@ -14,7 +14,7 @@ import (
 // about 64 access tokens, the caller authenticated by its generated secret. It reports
 // the answers a second and the CPU time that the server spends on one.
 func BenchmarkIntrospect(b *testing.B) {
-	l := newLoadProgram(b, "SIGNING_ALG=EdDSA", "LOG_LEVEL=warn")
+	l := newLoadProgram(b, "SIGNING_ALG=EdDSA", "LOG_LEVEL=info")
 	tokens := make([]string, len(l.held))
 	for i, refresh := range l.held {
 		answer, err := l.Refresh(l.client, refresh)
