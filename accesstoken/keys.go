@@ -27,7 +27,7 @@ const (
 	minMaxAge     = time.Minute
 	maxMaxAge     = time.Hour // so long may a withdrawn key live, whatever the issuer says
 
-	unknownFor = time.Minute // a key that was not in the set is not asked for again
+	unknownFor = 10 * time.Second // a key that was not in the set is not asked for again
 )
 
 // The limits of what is kept.
@@ -43,6 +43,7 @@ const (
 type keySet struct {
 	keys map[string]*key
 
+	fetchedAt time.Time
 	renewAt   time.Time // from here on, a new set is fetched while this one serves
 	expiresAt time.Time // from here on, requests wait for it
 	uselessAt time.Time // an outage of the issuer lasted too long
@@ -108,7 +109,7 @@ var errTooSoon = errors.New("the issuer was asked a moment ago")
 // nobody asked for so long that the set expired; not while the issuer is down.
 func (s *keySource) current(ctx context.Context, now time.Time) (*keySet, error) {
 	set := s.set.Load()
-	if set != nil && now.Before(set.renewAt) {
+	if set != nil && now.Before(set.renewAt) && !now.Before(set.fetchedAt) { // else the clock was put back
 		return set, nil
 	}
 	f := s.fetch(now)
@@ -156,7 +157,7 @@ func (s *keySource) lookUp(ctx context.Context, now time.Time, kid string) (*key
 	if f != nil {
 		s.noteUnknown(kid, now)
 	}
-	return nil, nil, ErrKeyUnknown
+	return nil, nil, ErrKeyUnknown // by a set that is a few seconds old at most
 }
 
 func (s *keySource) isUnknown(kid string, now time.Time) bool {
@@ -185,7 +186,7 @@ func (s *keySource) fetch(now time.Time) *fetch {
 	if s.running != nil {
 		return s.running
 	}
-	if !s.tried.IsZero() && now.Before(s.tried.Add(fetchFloor)) {
+	if !s.tried.IsZero() && now.Before(s.tried.Add(fetchFloor)) && !now.Before(s.tried) {
 		return nil
 	}
 	s.tried = now
@@ -217,6 +218,7 @@ func (s *keySource) get(ctx context.Context, now time.Time) (*keySet, error) {
 		return nil, err
 	}
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
+	request.Header.Set("Cache-Control", "no-cache") // a cache on the way may have an older set
 	answer, err := s.client.Do(request)
 	if err != nil {
 		return nil, err
@@ -237,7 +239,7 @@ func (s *keySource) get(ctx context.Context, now time.Time) (*keySet, error) {
 		return nil, err
 	}
 	age := maxAge(answer.Header)
-	set := &keySet{keys: keys, renewAt: now.Add(age * 3 / 4), expiresAt: now.Add(age), uselessAt: now.Add(max(age, s.maxStale))}
+	set := &keySet{keys: keys, fetchedAt: now, renewAt: now.Add(age * 3 / 4), expiresAt: now.Add(age), uselessAt: now.Add(max(age, s.maxStale))}
 	set.headers.Store(&map[string]*key{})
 	return set, nil
 }

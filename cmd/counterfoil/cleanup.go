@@ -8,6 +8,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/admin"
 	"github.com/counterfoil/counterfoil/internal/config"
+	"github.com/counterfoil/counterfoil/internal/oauth"
 )
 
 // deadFor is how long the row of a grant outlives the grant where the server cleans
@@ -16,7 +17,7 @@ const deadFor = 24 * time.Hour
 
 // cleanupOf is the clean-up by the settings.
 func cleanupOf(c *config.Config, deadFor time.Duration) admin.Cleanup {
-	return admin.Cleanup{DeadFor: deadFor, Events: c.EventRetention}
+	return admin.Cleanup{DeadFor: deadFor, Told: max(oauth.LongestForgotten, c.AccessTokenLifetime) + time.Minute, Events: c.EventRetention}
 }
 
 func newCleanupCommand() *cobra.Command {

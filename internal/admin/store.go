@@ -99,9 +99,12 @@ type GrantFilter struct {
 // Cleanup says what to delete.
 type Cleanup struct {
 	DeadFor time.Duration // how long a grant must have been over
-	Events  time.Duration // how long events are kept after they last happened; 0: for ever
-	Batch   int           // rows per step; 0: 1000
-	DryRun  bool
+	// Told is how long a revoked grant is spared all the same where somebody followed the
+	// revocation feed within a day: the feed finds there what it has to tell.
+	Told   time.Duration
+	Events time.Duration // how long events are kept after they last happened; 0: for ever
+	Batch  int           // rows per step; 0: 1000
+	DryRun bool
 }
 
 // Removed counts what a clean-up deleted, or would delete.

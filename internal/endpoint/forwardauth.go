@@ -20,7 +20,7 @@ var originalURIs = []string{"X-Original-Uri", "X-Forwarded-Uri", "X-Original-Url
 // demand is what a gateway demands of access tokens beyond being alive.
 type demand struct {
 	scope    oauth.Scope
-	audience string         // empty: any
+	audience string         // empty: the issuer, which is that of a token for no resource in particular
 	profile  *oauth.Profile // nil: either
 }
 
@@ -56,7 +56,7 @@ func (e *endpoint) forwardAuth(w *response, r *http.Request) error {
 		return err
 	}
 	w.clientID, w.grantID = info.ClientID, info.GrantID
-	if err := wanted.check(&info); err != nil {
+	if err := wanted.check(&info, e.Server.Settings.Issuer); err != nil {
 		return err
 	}
 	h := w.Header()
@@ -88,18 +88,28 @@ func headerValue(text string) string {
 	return b.String()
 }
 
-// demanded reads what the gateway's configuration demands. Where the path and query of
-// the request itself are appended there is nothing to read.
+// demandHeader is where a gateway demands something whose query is that of the request.
+const demandHeader = "X-Forward-Auth"
+
+// demanded reads what the gateway's configuration demands: the query or, where the path
+// and the query are those of the request itself, a header of the same form. A demand that
+// is misspelt is no demand, so it is refused.
 func demanded(r *http.Request) (d demand, err error) {
+	text := r.URL.RawQuery
 	if r.URL.Path != forwardAuthPath {
-		return d, nil
+		if text, err = single(r.Header, demandHeader); err != nil {
+			return d, err
+		}
 	}
-	values, err := url.ParseQuery(r.URL.RawQuery)
+	values, err := url.ParseQuery(text)
 	if err != nil {
 		return d, oauth.ErrBodyMalformed.Because(errEncoding)
 	}
 	for name, given := range values {
-		if len(given) > 1 {
+		switch {
+		case !slices.Contains([]string{"scope", "audience", "profile"}, name) || given[0] == "":
+			return d, oauth.ErrParameterInvalid.About(name)
+		case len(given) > 1:
 			return d, oauth.ErrParameterRepeated.About(name)
 		}
 	}
@@ -116,12 +126,12 @@ func demanded(r *http.Request) (d demand, err error) {
 	return d, err
 }
 
-func (d *demand) check(info *oauth.AccessTokenInfo) error {
+func (d *demand) check(info *oauth.AccessTokenInfo, issuer string) error {
 	switch {
 	case d.profile != nil && info.Profile != *d.profile:
 		return oauth.ErrAccessTokenInvalid.Because(errors.New("of the other profile"))
-	case d.audience != "" && !slices.Contains(info.Audience, d.audience):
-		return oauth.ErrAccessTokenInvalid.Because(errors.New("for another audience"))
+	case d.audience == "" && !isForIssuer(info, issuer), d.audience != "" && !slices.Contains(info.Audience, d.audience):
+		return errAudience
 	}
 	for _, scope := range d.scope {
 		if !slices.Contains(info.Scope, scope) {

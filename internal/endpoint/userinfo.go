@@ -1,7 +1,9 @@
 package endpoint
 
 import (
+	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/counterfoil/counterfoil/internal/oauth"
@@ -23,6 +25,9 @@ func (e *endpoint) userinfo(w *response, r *http.Request) error {
 		return err
 	}
 	w.clientID, w.grantID = info.ClientID, info.GrantID
+	if !isForIssuer(&info, e.Server.Settings.Issuer) {
+		return errAudience
+	}
 	b := append(make([]byte, 0, 256), `{"sub":`...)
 	b = appendString(b, info.Subject)
 	b = append(b, `,"client_id":`...)
@@ -34,6 +39,16 @@ func (e *endpoint) userinfo(w *response, r *http.Request) error {
 	w.Header()["Cache-Control"] = noStore
 	w.send(http.StatusOK, jsonType, append(b, '}'))
 	return nil
+}
+
+// errAudience refuses a token that another resource was meant to get: who gets it there
+// must not use it elsewhere (RFC 9068 section 4).
+var errAudience = oauth.ErrAccessTokenInvalid.Because(errors.New("for another audience"))
+
+// isForIssuer reports whether a token is for this server. In OroCommerce's profile the
+// audience is the client, and there is one API.
+func isForIssuer(info *oauth.AccessTokenInfo, issuer string) bool {
+	return info.Profile == oauth.OroCommerce || slices.Contains(info.Audience, issuer)
 }
 
 // bearerToken takes the token out of an Authorization header (RFC 6750 section

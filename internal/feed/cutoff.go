@@ -28,8 +28,9 @@ type Cutoff struct {
 	Blocked   bool      // of a user or a client; false: no more
 	ExpiresAt time.Time // no token that it concerns lives longer
 
-	at       time.Time // when it happened, by the store's clock
+	at       time.Time // when it happened, or this node learned of it, by the store's clock
 	sequence int64
+	name     string // key, once it is in a record
 }
 
 // key is what the cut-off is about.
@@ -44,10 +45,14 @@ func (c *Cutoff) key() string {
 }
 
 // adds reports whether the cut-off says anything that the last one about the same did
-// not: a grant that ended stays so, and generations only grow.
+// not: a grant that ended stays so, and generations only grow. Who was let in and blocked
+// again between two looks may have got tokens in between, which live longer.
 func (c *Cutoff) adds(last *Cutoff) bool {
 	if c.GrantID != "" {
 		return !last.Ended && (c.Ended || c.Generation > last.Generation)
+	}
+	if c.Blocked && c.ExpiresAt.After(last.ExpiresAt) {
+		return true
 	}
 	return c.Blocked != last.Blocked || c.NotBefore != last.NotBefore || !slices.Equal(c.GrantIDs, last.GrantIDs)
 }

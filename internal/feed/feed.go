@@ -19,10 +19,9 @@ const Interval = 200 * time.Millisecond
 const LongestWait = 50 * time.Second
 
 const (
-	gather     = 100 * time.Millisecond // what is new waits so long for more, so that many share an answer
-	firstWait  = 10 * time.Second       // who follows first waits so long for the record
-	staleAfter = 3 * time.Second        // after so long without a step nobody is told that all is well
-	unfollowed = time.Hour              // after so long without a follower nobody follows
+	firstWait  = 10 * time.Second // who follows first waits so long for the record
+	staleAfter = 3 * time.Second  // after so long without a step nobody is told that all is well
+	unfollowed = time.Hour        // after so long without a follower nobody follows
 )
 
 // ErrStale: what was cut off lately is not known here.
@@ -52,15 +51,17 @@ type Feed struct {
 	closed chan struct{}
 	steps  steps
 
-	mu         sync.Mutex
+	queue      sync.Mutex       // of these four: refreshes take it, so nobody holds it for long
 	asked      time.Time        // when somebody last wanted to follow here
-	record     *record          // nil: nobody follows here
-	began      chan struct{}    // closed when there is a record
-	news       chan struct{}    // closed when something is added to it
-	stepped    time.Time        // when it was last brought up to date
 	announcing bool             // somebody follows at some node
 	unrecorded []oauth.Rotation // of this node, not in the record yet
 	unsaid     []oauth.Rotation // of this node, not announced yet
+
+	mu      sync.Mutex
+	record  *record       // nil: nobody follows here
+	began   chan struct{} // closed when there is a record
+	news    chan struct{} // closed when something is added to it
+	stepped time.Time     // when it was last brought up to date
 }
 
 // New returns a feed that nobody follows yet, or an error if the options are incomplete
@@ -81,8 +82,8 @@ func New(o Options) (*Feed, error) {
 
 // Rotated takes note of a rotation of this node. See oauth.Server.
 func (f *Feed) Rotated(r oauth.Rotation) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.queue.Lock()
+	defer f.queue.Unlock()
 	if !f.asked.IsZero() {
 		f.unrecorded = append(f.unrecorded, r)
 	}
@@ -114,7 +115,6 @@ func (f *Feed) Follow(ctx context.Context, since string, wait time.Duration) (Pa
 		}
 		select {
 		case <-news:
-			pause(ctx, gather)
 		case <-over.C:
 			last = true
 		case <-f.closed:
@@ -127,8 +127,10 @@ func (f *Feed) Follow(ctx context.Context, since string, wait time.Duration) (Pa
 
 // hasBegun waits until there is a record.
 func (f *Feed) hasBegun(ctx context.Context) bool {
-	f.mu.Lock()
+	f.queue.Lock()
 	f.asked = f.Now()
+	f.queue.Unlock()
+	f.mu.Lock()
 	began := f.began
 	f.mu.Unlock()
 	patience := time.NewTimer(firstWait)
@@ -151,15 +153,6 @@ func (f *Feed) look(after *cursor) (Page, <-chan struct{}, error) {
 		return Page{}, f.news, ErrStale
 	}
 	return f.record.page(after), f.news, nil
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
 
 // Close lets all followers go: they find another node.

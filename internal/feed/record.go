@@ -16,13 +16,13 @@ type record struct {
 	latest  map[string]int64 // sequence of the last entry, by Cutoff.key
 	last    int64            // the sequence given last
 	since   time.Time        // what was cut off before is not complete
-	asOf    time.Time        // what was cut off before, by the store's clock, is here
+	asOf    time.Time        // what was cut off before, by the store's clock, is here; it does not go back
 }
 
 // put adds a cut-off, if it says anything new.
 func (r *record) put(c Cutoff) bool {
-	key := c.key()
-	if sequence, known := r.latest[key]; known {
+	c.name = c.key()
+	if sequence, known := r.latest[c.name]; known {
 		last := &r.entries[r.index(sequence)]
 		if !c.adds(last) {
 			return false
@@ -31,10 +31,13 @@ func (r *record) put(c Cutoff) bool {
 			c.ExpiresAt = last.ExpiresAt
 		}
 	}
+	if c.ExpiresAt.Before(r.asOf) {
+		return false
+	}
 	r.last++
 	c.sequence = r.last
 	r.entries = append(r.entries, c)
-	r.latest[key] = r.last
+	r.latest[c.name] = r.last
 	return true
 }
 
@@ -46,11 +49,11 @@ func (r *record) index(sequence int64) int {
 // forget drops what expired and what was replaced.
 func (r *record) forget(now time.Time) {
 	r.entries = slices.DeleteFunc(r.entries, func(e Cutoff) bool {
-		if r.latest[e.key()] != e.sequence {
+		if r.latest[e.name] != e.sequence {
 			return true
 		}
 		if e.ExpiresAt.Before(now) {
-			delete(r.latest, e.key())
+			delete(r.latest, e.name)
 			return true
 		}
 		return false
@@ -61,7 +64,19 @@ func (r *record) forget(now time.Time) {
 // those who come from another node.
 const overlap = 3 * time.Minute
 
-// mostInPage is how many entries one answer has at most.
+// longestAway is how long who comes from another node may have been away: what lets
+// somebody in again may be forgotten here before what cut him off is forgotten there.
+const longestAway = 30 * time.Minute
+
+// farAhead is how far no other node is ahead, unless the store's clock was set back.
+const farAhead = time.Minute
+
+// continues reports whether who was brought up to date elsewhere can go on here.
+func (r *record) continues(asOf time.Time) bool {
+	return asOf.After(r.since.Add(overlap)) && asOf.After(r.asOf.Add(-longestAway)) && asOf.Before(r.asOf.Add(farAhead))
+}
+
+// mostInPage is how many entries one answer has at most, those of a user's grants counted.
 const mostInPage = 5000
 
 // cursor is a place in a record: of this node after a sequence, of any other node before
@@ -114,22 +129,23 @@ func (r *record) page(after *cursor) Page {
 	switch {
 	case after != nil && after.name == r.name && after.sequence <= r.last:
 		from = after.sequence
-	case after != nil && after.name != r.name && after.asOf.After(r.since.Add(overlap)):
+	case after != nil && after.name != r.name && r.continues(after.asOf):
 		happened = after.asOf.Add(-overlap)
 	default:
 		p.Complete = true
 	}
-	end := r.last
+	end, size := r.last, 0
 	for i := r.index(from + 1); i < len(r.entries); i++ {
 		e := &r.entries[i]
-		if r.latest[e.key()] != e.sequence || e.at.Before(happened) {
+		if e.at.Before(happened) || r.latest[e.name] != e.sequence {
 			continue
 		}
-		if len(p.Cutoffs) == mostInPage {
-			p.More, end = true, p.Cutoffs[mostInPage-1].sequence
+		if size >= mostInPage {
+			p.More, end = true, p.Cutoffs[len(p.Cutoffs)-1].sequence
 			break
 		}
 		p.Cutoffs = append(p.Cutoffs, *e)
+		size += 1 + len(e.GrantIDs)
 	}
 	next := cursor{name: r.name, sequence: end, asOf: r.asOf}
 	if p.More {

@@ -32,8 +32,9 @@ type steps struct {
 	begin     time.Time            // when the others announce
 	spoke     time.Time            // when something was last announced
 	heard     int64                // number of the last announcement
-	nodes     map[string]time.Time // when each other node was last heard, by the store's clock
-	missed    bool                 // announcements were missed: all grants are to be looked at
+	nodes     map[string]time.Time // when each other node was last heard, by this node's clock
+	missed    bool                 // rotations may have been missed: all grants are to be looked at
+	longest   time.Duration        // how long access tokens live, of whatever client
 	now       time.Time            // of the store, at the last step
 	lookedFar time.Time
 	swept     time.Time
@@ -67,9 +68,9 @@ func (f *Feed) Step(ctx context.Context) error {
 // lookForFollowers finds out whether anybody follows, here or elsewhere.
 func (f *Feed) lookForFollowers(ctx context.Context) (here bool, err error) {
 	now, s := f.Now(), &f.steps
-	f.mu.Lock()
+	f.queue.Lock()
 	here = !f.asked.IsZero() && now.Sub(f.asked) < unfollowed
-	f.mu.Unlock()
+	f.queue.Unlock()
 	if now.Sub(s.looked) < lookInterval && (!here || now.Sub(s.told) < tellInterval) {
 		return here, nil
 	}
@@ -88,24 +89,24 @@ func (f *Feed) lookForFollowers(ctx context.Context) (here bool, err error) {
 			s.begin = now.Add(headStart)
 		}
 	}
-	f.mu.Lock()
+	f.queue.Lock()
 	f.announcing = here || elsewhere
-	f.mu.Unlock()
+	f.queue.Unlock()
 	return here, nil
 }
 
 // announce tells the other nodes what this one rotated, or at least that it lives.
 func (f *Feed) announce(ctx context.Context) error {
-	f.mu.Lock()
+	f.queue.Lock()
 	unsaid, announcing := f.unsaid, f.announcing
 	f.unsaid = nil
-	f.mu.Unlock()
+	f.queue.Unlock()
 	for announcing && (len(unsaid) > 0 || f.Now().Sub(f.steps.spoke) >= sign) {
 		batch := unsaid[:min(len(unsaid), mostInAnnouncement)]
 		if err := f.Store.Announce(ctx, Announcement{Node: f.node, Rotations: batch}); err != nil {
-			f.mu.Lock()
+			f.queue.Lock()
 			f.unsaid = append(unsaid, f.unsaid...)
-			f.mu.Unlock()
+			f.queue.Unlock()
 			return fmt.Errorf("announce rotations: %w", err)
 		}
 		unsaid, f.steps.spoke = unsaid[len(batch):], f.Now()
@@ -117,7 +118,9 @@ func (f *Feed) announce(ctx context.Context) error {
 func (f *Feed) end() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.record == nil && f.unrecorded == nil {
+	f.queue.Lock()
+	defer f.queue.Unlock()
+	if f.record == nil && f.unrecorded == nil || f.Now().Sub(f.asked) < unfollowed {
 		return
 	}
 	f.record, f.unrecorded, f.asked = nil, nil, time.Time{}
@@ -135,15 +138,10 @@ func (f *Feed) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read announcements: %w", err)
 	}
-	clear(s.nodes)
-	for _, a := range earlier { // what they told is found in the grants
-		f.note(a)
-	}
 	horizon, err := f.horizon(ctx)
 	if err != nil {
 		return err
 	}
-	r := &record{name: hex.EncodeToString(name[:]), latest: map[string]int64{}, since: horizon}
 	changes, err := f.Store.Changes(ctx, horizon)
 	if err != nil {
 		return fmt.Errorf("read changes: %w", err)
@@ -155,16 +153,28 @@ func (f *Feed) start(ctx context.Context) error {
 	if err := to.all(ctx, horizon); err != nil {
 		return err
 	}
+	r := &record{name: hex.EncodeToString(name[:]), latest: map[string]int64{}, since: horizon, asOf: changes.Now}
 	for _, c := range to.cutoffs {
 		r.put(c)
 	}
-	r.asOf = changes.Now
+	f.expect(earlier, changes.Now)
 	s.heard, s.now, s.lookedFar, s.swept = heard, changes.Now, f.Now(), f.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.record, f.stepped = r, f.Now()
 	close(f.began)
 	return nil
+}
+
+// expect takes note of the nodes that announced lately, before all grants were looked at:
+// what they have to say from then on is heard, or missed.
+func (f *Feed) expect(list []Announcement, now time.Time) {
+	clear(f.steps.nodes)
+	for _, a := range list {
+		if now.Sub(a.At) <= silence {
+			f.note(a)
+		}
+	}
 }
 
 // horizon is how far back something may have happened that still matters.
@@ -177,21 +187,22 @@ func (f *Feed) horizon(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return now, fmt.Errorf("read policy: %w", err)
 	}
-	return now.Add(-max(longest+time.Minute, lifetime)), nil
+	f.steps.longest = max(longest+time.Minute, lifetime)
+	return now.Add(-f.steps.longest), nil
 }
 
 // keepUp brings the record up to date. What could be read of it before an error is taken
 // in all the same; the record is not up to date then.
 func (f *Feed) keepUp(ctx context.Context) error {
-	f.mu.Lock()
+	f.queue.Lock()
 	mine := f.unrecorded
 	f.unrecorded = nil
-	f.mu.Unlock()
+	f.queue.Unlock()
 	to := &intake{Feed: f, policies: map[string]policy{}}
 	if err := to.rotations(ctx, mine); err != nil {
-		f.mu.Lock()
+		f.queue.Lock()
 		f.unrecorded = append(mine, f.unrecorded...)
-		f.mu.Unlock()
+		f.queue.Unlock()
 		return err
 	}
 	err := f.hear(ctx, to)
@@ -210,6 +221,9 @@ func (f *Feed) lookForChanges(ctx context.Context, to *intake) error {
 	far := now.Sub(s.lookedFar) >= lookBack
 	if far {
 		since = s.now.Add(-overlap)
+		if _, err := f.horizon(ctx); err != nil {
+			return err
+		}
 	}
 	changes, err := f.Store.Changes(ctx, since)
 	if err != nil {
@@ -228,13 +242,14 @@ func (f *Feed) lookForChanges(ctx context.Context, to *intake) error {
 func (f *Feed) take(cutoffs []Cutoff, upToDate bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	added := false
-	for _, c := range cutoffs {
-		added = f.record.put(c) || added
-	}
 	now := f.Now()
 	if upToDate {
-		f.record.asOf, f.stepped = f.steps.now, now
+		f.record.asOf, f.stepped = later(f.record.asOf, f.steps.now), now
+	}
+	added := false
+	for _, c := range cutoffs {
+		c.at = later(c.at, f.record.asOf) // other nodes may have learned of it as late
+		added = f.record.put(c) || added
 	}
 	if now.Sub(f.steps.swept) >= sweep {
 		f.record.forget(f.steps.now)
@@ -247,14 +262,15 @@ func (f *Feed) take(cutoffs []Cutoff, upToDate bool) {
 }
 
 // hear takes in what other nodes announced. Where an announcement was missed, or a node
-// died that may not have announced everything, all grants are looked at.
+// died, which may not have announced everything, or was not heard before, which may have
+// rotated before it knew that anybody follows, all grants are looked at.
 func (f *Feed) hear(ctx context.Context, to *intake) error {
 	s := &f.steps
 	list, last, err := f.Store.Announced(ctx, s.heard)
 	if err != nil {
 		return fmt.Errorf("read announcements: %w", err)
 	}
-	missed := last-s.heard != int64(len(list))
+	s.missed = s.missed || last-s.heard != int64(len(list))
 	for _, a := range list {
 		if a.Node == f.node {
 			continue
@@ -262,11 +278,14 @@ func (f *Feed) hear(ctx context.Context, to *intake) error {
 		if err := to.rotations(ctx, a.Rotations); err != nil {
 			return err
 		}
+		if _, known := s.nodes[a.Node]; !known {
+			s.missed = true
+		}
 		f.note(a)
 	}
-	s.heard, s.missed = last, s.missed || missed
+	s.heard = last
 	for name, heard := range s.nodes {
-		if s.now.Sub(heard) > silence {
+		if f.Now().Sub(heard) > silence {
 			delete(s.nodes, name)
 			s.missed = true
 		}
@@ -282,12 +301,19 @@ func (f *Feed) hear(ctx context.Context, to *intake) error {
 	return err
 }
 
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
 // note takes note of a node that lives, or has ended.
 func (f *Feed) note(a Announcement) {
 	if a.Final {
 		delete(f.steps.nodes, a.Node)
 	} else if a.Node != f.node {
-		f.steps.nodes[a.Node] = a.At
+		f.steps.nodes[a.Node] = f.Now()
 	}
 }
 
@@ -298,7 +324,8 @@ type intake struct {
 	cutoffs  []Cutoff
 }
 
-// policy is what a client's access tokens are like.
+// policy is what a client's access tokens are like. One that was issued by an earlier
+// policy, or to a client that is gone, may live as long as any.
 type policy struct {
 	previous oauth.PreviousAccessToken
 	lifetime time.Duration
@@ -312,7 +339,7 @@ func (t *intake) policyOf(ctx context.Context, clientID string) (policy, error) 
 	if err != nil {
 		return policy{}, fmt.Errorf("read policy: %w", err)
 	}
-	t.policies[clientID] = policy{previous, lifetime}
+	t.policies[clientID] = policy{previous, max(lifetime, t.steps.longest)}
 	return t.policies[clientID], nil
 }
 
@@ -387,10 +414,11 @@ func (t *intake) subject(ctx context.Context, u *ChangedSubject) error {
 			return err
 		}
 	}
-	_, longest, err := t.Policy(ctx, "")
+	server, err := t.policyOf(ctx, "")
 	if err != nil {
-		return fmt.Errorf("read policy: %w", err)
+		return err
 	}
+	longest := server.lifetime
 	c := Cutoff{Subject: u.ID, Blocked: u.Blocked, at: u.At}
 	for _, g := range u.Grants {
 		p, err := t.policyOf(ctx, g.ClientID)

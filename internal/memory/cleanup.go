@@ -18,6 +18,9 @@ func (s *Store) Cleanup(_ context.Context, c admin.Cleanup) (admin.Removed, erro
 	dead := func(end time.Time) bool { return now.Sub(end) > c.DeadFor }
 	r := admin.Removed{
 		Grants: sweep(s.grants, c.DryRun, func(g *oauth.Grant) bool {
+			if g.Status == oauth.GrantRevoked && now.Sub(s.followed) <= 24*time.Hour && now.Sub(g.RevokedAt) <= c.Told {
+				return dead(g.IdleExpiresAt)
+			}
 			return dead(overSince(g)) || g.Status == oauth.GrantPending && g.IdleExpiresAt.Before(now)
 		}),
 		Failures: sweep(s.pairs, c.DryRun, func(n oauth.FailureCount) bool { return dead(n.Last.Add(oauth.PairMemory)) }) +

@@ -25,6 +25,7 @@ func (s *Server) accessToken(r *request, g *Grant, subject *Subject, scope Scope
 	if r.Profile == OroCommerce {
 		name = g.name(subject)
 	}
+	r.policy.AccessTokenLifetime = min(r.policy.AccessTokenLifetime, g.left(r.policy, r.now))
 	numbers := r.Parameters["scope"].Numbers && generation == 0
 	b, typ, err := s.claims(r, name, resource, scope, numbers)
 	if err != nil {

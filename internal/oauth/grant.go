@@ -71,6 +71,21 @@ func (g *Grant) ExpiresAt(p Policy) time.Time {
 	return end
 }
 
+// left is how long a grant lives that is used now, in whole seconds: none of its access
+// tokens lives longer.
+func (g *Grant) left(p Policy, now time.Time) time.Duration {
+	left := p.RefreshTokenLifetime
+	for _, end := range []time.Time{g.AbsoluteExpiresAt, after(g.CreatedAt, p.AbsoluteLifetime)} {
+		if !end.IsZero() && !g.CreatedAt.IsZero() {
+			left = min(left, end.Sub(now))
+		}
+	}
+	if g.CreatedAt.IsZero() && p.AbsoluteLifetime > 0 { // it is being made
+		left = min(left, p.AbsoluteLifetime)
+	}
+	return max(0, left).Truncate(time.Second)
+}
+
 // after returns t + d, or the zero time for a lifetime that never ends.
 func after(t time.Time, d time.Duration) time.Time {
 	if d <= 0 {

@@ -252,3 +252,27 @@ func TestPresentScope(t *testing.T) {
 		})
 	}
 }
+
+// An access token ends with its grant at the latest.
+func TestGrantLeft(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	hours := func(n time.Duration) time.Time { return now.Add(n * time.Hour) }
+	for _, c := range []struct {
+		name  string
+		grant Grant
+		p     Policy
+		want  time.Duration
+	}{
+		{"new, idle", Grant{}, Policy{RefreshTokenLifetime: 90500 * time.Millisecond}, 90 * time.Second},
+		{"new, absolute", Grant{}, Policy{RefreshTokenLifetime: time.Hour, AbsoluteLifetime: time.Minute}, time.Minute},
+		{"old, idle slides", Grant{CreatedAt: hours(-9), AbsoluteExpiresAt: hours(9)}, Policy{RefreshTokenLifetime: time.Hour}, time.Hour},
+		{"old, absolute", Grant{CreatedAt: hours(-9), AbsoluteExpiresAt: hours(2)}, Policy{RefreshTokenLifetime: 3 * time.Hour}, 2 * time.Hour},
+		{"old, a tightened policy", Grant{CreatedAt: hours(-9), AbsoluteExpiresAt: hours(9)}, Policy{RefreshTokenLifetime: 3 * time.Hour, AbsoluteLifetime: 10 * time.Hour}, time.Hour},
+		{"over", Grant{CreatedAt: hours(-9), AbsoluteExpiresAt: hours(-1)}, Policy{RefreshTokenLifetime: time.Hour}, 0},
+	} {
+		if got := c.grant.left(c.p, now); got != c.want {
+			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
+		}
+	}
+}

@@ -18,7 +18,7 @@ func (all Parameters) resources(profile Profile) ([]string, error) {
 		return nil, nil
 	case p.Invalid:
 		return nil, ErrParameterInvalid.About("resource")
-	case p.List == nil && p.Value == "": // RFC 6749 section 3.1: without a value is omitted
+	case len(p.List) == 0 && p.Value == "": // RFC 6749 section 3.1: without a value is omitted
 		return nil, nil
 	case p.List == nil:
 		return []string{p.Value}, nil
@@ -61,7 +61,7 @@ func accessResource(asked, granted []string) ([]string, error) {
 			return nil, ErrTargetInvalid.About(r)
 		}
 	}
-	if asked == nil {
+	if len(asked) == 0 {
 		return granted, nil
 	}
 	return asked, nil

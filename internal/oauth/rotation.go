@@ -21,9 +21,9 @@ func (s *Server) rotated(g *Grant, at time.Time) {
 	}
 }
 
-// longestForgotten is how long access tokens are thought to live at least: a client
-// whose lifetime was shortened may have got one by the old policy.
-const longestForgotten = time.Hour
+// LongestForgotten is how long access tokens are thought to live at least: a client whose
+// lifetime was shortened may have got one by the old policy.
+const LongestForgotten = 24 * time.Hour
 
 // AccessTokenPolicy returns what a refresh of a client's grants does to the access tokens
 // before it, and how long any of its access tokens lives, with a minute for clocks that
@@ -34,7 +34,7 @@ func (s *Server) AccessTokenPolicy(ctx context.Context, clientID string) (Previo
 		return PreviousAccessToken{}, 0, err
 	}
 	p := s.policy(&client, Standard)
-	lifetime := max(p.AccessTokenLifetime, s.Settings.AccessTokenLifetime, longestForgotten) + time.Minute
+	lifetime := max(p.AccessTokenLifetime, s.Settings.AccessTokenLifetime, LongestForgotten) + time.Minute
 	if p.Reusable {
 		p.PreviousAccessToken.Keep = true
 	}

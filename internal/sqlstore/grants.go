@@ -417,9 +417,21 @@ func (s *Store) Cleanup(ctx context.Context, c admin.Cleanup) (admin.Removed, er
 	return removed, nil
 }
 
-// deadGrant is the condition for a grant that is over since $1. An end that the
-// client's policy alone brings is not among them: a policy may change.
-const deadGrant = `(status = 'revoked' AND revoked_at < $1 OR idle_expires_at < $1 OR absolute_expires_at > 0 AND absolute_expires_at < $1)`
+// deadGrant is the condition for a grant that is over since $1, or revoked since $2. An
+// end that the client's policy alone brings is not among them: a policy may change.
+const deadGrant = `(status = 'revoked' AND revoked_at < $2 OR idle_expires_at < $1 OR absolute_expires_at > 0 AND absolute_expires_at < $1)`
+
+// revokedCutoff is since when a grant must have been revoked.
+func (s *Store) revokedCutoff(ctx context.Context, c admin.Cleanup, now, cutoff time.Time) (time.Time, error) {
+	followed, err := s.Followed(ctx)
+	if err != nil || now.Sub(followed) > 24*time.Hour {
+		return cutoff, err
+	}
+	if told := now.Add(-c.Told); told.Before(cutoff) {
+		return told, nil
+	}
+	return cutoff, nil
+}
 
 func (s *Store) cleanGrants(ctx context.Context, c admin.Cleanup) (int, error) {
 	now, err := s.clock(ctx)
@@ -431,16 +443,20 @@ func (s *Store) cleanGrants(ctx context.Context, c admin.Cleanup) (int, error) {
 	if err != nil {
 		return total, err
 	}
-	cutoff := toMicro(now.Add(-c.DeadFor))
+	cutoff := now.Add(-c.DeadFor)
+	revoked, err := s.revokedCutoff(ctx, c, now, cutoff)
+	if err != nil {
+		return total, err
+	}
 	last := []byte{}
 	for {
 		var ids [][]byte
-		err := s.each(ctx, "SELECT id FROM grants WHERE id > $2 AND "+deadGrant+" ORDER BY id LIMIT $3", func(row scanner) error {
+		err := s.each(ctx, "SELECT id FROM grants WHERE id > $3 AND "+deadGrant+" ORDER BY id LIMIT $4", func(row scanner) error {
 			var id []byte
 			err := row.Scan(&id)
 			ids = append(ids, id)
 			return err
-		}, cutoff, last, c.Batch)
+		}, toMicro(cutoff), toMicro(revoked), last, c.Batch)
 		if err != nil || len(ids) == 0 {
 			return total, err
 		}
@@ -449,7 +465,7 @@ func (s *Store) cleanGrants(ctx context.Context, c admin.Cleanup) (int, error) {
 			total += len(ids)
 			continue
 		}
-		n, err := s.deleteGrants(ids, cutoff)
+		n, err := s.deleteGrants(ids, toMicro(cutoff), toMicro(revoked))
 		total += n
 		if err != nil {
 			return total, err
@@ -458,12 +474,12 @@ func (s *Store) cleanGrants(ctx context.Context, c admin.Cleanup) (int, error) {
 }
 
 // deleteGrants deletes those of the grants that are still over.
-func (s *Store) deleteGrants(ids [][]byte, cutoff int64) (int, error) {
+func (s *Store) deleteGrants(ids [][]byte, cutoff, revoked int64) (int, error) {
 	var deleted int64
 	err := s.write("delete grants", func(tx *transaction) error {
 		deleted = 0
 		for _, id := range ids {
-			n, err := tx.exec("DELETE FROM grants WHERE id = $2 AND "+deadGrant, cutoff, id)
+			n, err := tx.exec("DELETE FROM grants WHERE id = $3 AND "+deadGrant, cutoff, revoked, id)
 			if err != nil {
 				return err
 			}

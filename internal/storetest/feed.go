@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/admin"
 	"github.com/counterfoil/counterfoil/internal/feed"
 	"github.com/counterfoil/counterfoil/internal/oauth"
 )
@@ -21,6 +22,7 @@ var feedCases = []testCase{
 	{"announcements", feedAnnouncements},
 	{"who follows", feedFollowed},
 	{"the longest lifetime", feedLifetime},
+	{"what is still to be told is not cleaned up", feedCleanup},
 	{"tokens that a client got for itself are revoked", feedClientTokens},
 }
 
@@ -234,6 +236,22 @@ func feedLifetime(f *fixture) {
 	_, longest, err = f.LongestLifetime(f.Context())
 	f.must(err, "read lifetimes")
 	f.same(longest, changed.AccessTokenLifetime, "the longest lifetime, of a client that was changed")
+}
+
+func feedCleanup(f *fixture) {
+	f.revoke(f.grant)
+	c := admin.Cleanup{DeadFor: time.Minute, Told: time.Hour}
+	f.clock.advance(30 * time.Minute)
+	f.must(f.Follow(f.Context()), "follow")
+	f.wantRemoved(f.clean(c), admin.Removed{}, "somebody follows")
+	f.clock.advance(30*time.Minute + time.Microsecond)
+	f.wantRemoved(f.clean(c), admin.Removed{Grants: 1}, "it was told for long enough")
+	f.revoke(f.sibling)
+	f.clock.advance(23 * time.Hour)
+	c.Told = 48 * time.Hour
+	f.wantRemoved(f.clean(c), admin.Removed{}, "somebody followed within a day")
+	f.clock.advance(time.Hour)
+	f.wantRemoved(f.clean(c), admin.Removed{Grants: 1}, "nobody follows any more")
 }
 
 func feedClientTokens(f *fixture) {
