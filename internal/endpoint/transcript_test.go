@@ -113,6 +113,9 @@ var variable = []struct {
 	{regexp.MustCompile(`(X-Request-Id: )[0-9a-f]{32}`), "${1}{{id}}"},
 	{regexp.MustCompile(`(Date: )\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT`), "${1}{{date}}"},
 	{regexp.MustCompile(`("grant_id":)"[0-9a-f]{20}"`), `${1}"{{grant_id}}"`},
+	{regexp.MustCompile(`(X-Auth-Grant: )[0-9a-f]{20}`), "${1}{{grant_id}}"},
+	{regexp.MustCompile(`("jti":)"[0-9a-f]{80}"`), `${1}"{{jti}}"`},
+	{regexp.MustCompile(`("(?:iat|nbf|exp)":)\d{10}\b`), "${1}{{time}}"},
 	{regexp.MustCompile(`("(?:kid|x|y)":)"[\w-]{43}"`), `${1}"{{base64url}}"`},
 }
 
