@@ -505,10 +505,10 @@ func TestFeedEntries(t *testing.T) {
 		{name: "client lifted", pages: []string{first + `{"client_id":"shop","blocked":true,"exp":4102444800},{"client_id":"shop","exp":4102444800}]}`}},
 		{name: "client's own", pages: []string{first + `{"client_id":"shop","not_before":1700000000123457,"exp":4102444800}]}`}, dead: []*accesstoken.Token{&ofShop}},
 		{name: "client's own, the same", pages: []string{first + `{"client_id":"shop","not_before":1700000000123456,"exp":4102444800}]}`}},
-		{name: "client's own, none", pages: []string{first + `{"client_id":"shop","not_before":0,"exp":4102444800}]}`}, dead: []*accesstoken.Token{&ofShop}},
+		{name: "client's own, an older one", pages: []string{first + `{"client_id":"shop","not_before":0,"exp":4102444800}]}`}},
 		{
 			name:  "client lifted, and its own",
-			pages: []string{first + `{"client_id":"shop","blocked":true,"not_before":1,"exp":4102444800},{"client_id":"shop","not_before":1,"exp":4102444800}]}`},
+			pages: []string{first + `{"client_id":"shop","blocked":true,"not_before":1800000000000000,"exp":4102444800},{"client_id":"shop","not_before":1800000000000000,"exp":4102444800}]}`},
 			dead:  []*accesstoken.Token{&ofShop},
 		},
 		{
@@ -522,7 +522,7 @@ func TestFeedEntries(t *testing.T) {
 			name: "a new whole list",
 			pages: []string{
 				first + `{"grant_id":"g","ended":true,"exp":4102444800},{"sub":"u1","blocked":true,"grant_ids":["g"],"exp":4102444800}]}`,
-				`{"next":"2","complete":true,"revocations":[{"client_id":"shop","not_before":1,"exp":4102444800}]}`,
+				`{"next":"2","complete":true,"revocations":[{"client_id":"shop","not_before":1800000000000000,"exp":4102444800}]}`,
 			},
 			dead: []*accesstoken.Token{&ofShop},
 		},
@@ -530,7 +530,7 @@ func TestFeedEntries(t *testing.T) {
 			name: "a new list that is not whole",
 			pages: []string{
 				first + `{"grant_id":"g","ended":true,"exp":4102444800}]}`,
-				`{"next":"2","complete":true,"more":true,"revocations":[{"client_id":"shop","not_before":1,"exp":4102444800}]}`,
+				`{"next":"2","complete":true,"more":true,"revocations":[{"client_id":"shop","not_before":1800000000000000,"exp":4102444800}]}`,
 			},
 			dead: []*accesstoken.Token{&ofGrant, &ofOro},
 		},
@@ -540,7 +540,7 @@ func TestFeedEntries(t *testing.T) {
 				first + `{"grant_id":"g","ended":true,"exp":4102444800}]}`,
 				`{"next":"2","complete":true,"more":true,"revocations":[{"grant_id":"g","ended":true,"exp":4102444800}]}`,
 				`{"next":"3","complete":true,"more":true,"revocations":[]}`, // it began again
-				`{"next":"4","more":true,"revocations":[{"client_id":"shop","not_before":1,"exp":4102444800}]}`,
+				`{"next":"4","more":true,"revocations":[{"client_id":"shop","not_before":1800000000000000,"exp":4102444800}]}`,
 				`{"next":"5","revocations":[]}`,
 			},
 			dead: []*accesstoken.Token{&ofShop},
@@ -596,7 +596,7 @@ func TestFeedFaults(t *testing.T) {
 				s := &script{pages: []http.HandlerFunc{
 					answerJSON(200, `{"next":"a cursor&","complete":true,"revocations":[{"grant_id":"g","ended":true,"exp":4102444800}]}`),
 					fault,
-					answerJSON(200, `{"next":"b","revocations":[{"client_id":"shop","not_before":1,"exp":4102444800}]}`),
+					answerJSON(200, `{"next":"b","revocations":[{"client_id":"shop","not_before":1800000000000000,"exp":4102444800}]}`),
 				}}
 				var faults []string
 				feed := scriptedFeed(t, s, accesstoken.FeedConfig{MaxEntries: 3, OnError: func(err error) { faults = append(faults, err.Error()) }})
@@ -631,7 +631,7 @@ func TestFeedCursor(t *testing.T) {
 		s := &script{pages: []http.HandlerFunc{
 			answerJSON(200, `{"next":"a","complete":true,"revocations":[{"grant_id":"g","ended":true,"exp":4102444800}]}`),
 			answerJSON(400, `{"error":"invalid_request"}`),
-			answerJSON(200, `{"next":"b","complete":true,"revocations":[{"client_id":"shop","not_before":1,"exp":4102444800}]}`),
+			answerJSON(200, `{"next":"b","complete":true,"revocations":[{"client_id":"shop","not_before":1800000000000000,"exp":4102444800}]}`),
 		}}
 		feed := scriptedFeed(t, s, accesstoken.FeedConfig{})
 		stop := run(t, feed)
@@ -767,7 +767,7 @@ func TestFeedRestless(t *testing.T) {
 		"the same list":          `{"next":"1","complete":true,"revocations":[{"grant_id":"g","ended":true,"exp":4102444800}]}`,
 		"the same grants":        `{"next":"1","revocations":[{"grant_id":"g","ended":true,"exp":4102444800},{"grant_id":"h","generation":1,"previous_until":1.5,"exp":4102444800}]}`,
 		"the same user":          `{"next":"1","revocations":[{"sub":"u1","blocked":true,"grant_ids":["g"],"exp":4102444800}]}`,
-		"the same client":        `{"next":"1","revocations":[{"client_id":"shop","blocked":true,"not_before":1,"exp":4102444800}]}`,
+		"the same client":        `{"next":"1","revocations":[{"client_id":"shop","blocked":true,"not_before":1800000000000000,"exp":4102444800}]}`,
 		"nobody's blocks":        `{"next":"1","revocations":[{"client_id":"shop","exp":4102444800},{"sub":"u1","exp":4102444800}]}`,
 		"always more of nothing": `{"next":"1","more":true,"revocations":[]}`,
 		"never whole":            `{"next":"1","complete":true,"more":true,"revocations":[{"grant_id":"g","ended":true,"exp":4102444800}]}`,
@@ -793,7 +793,7 @@ func TestFeedForgets(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		exp := time.Now().Add(time.Hour).Unix()
-		list := `{"next":"1","complete":true,"revocations":[{"grant_id":"g","ended":true,"exp":%[1]d},{"client_id":"shop","not_before":1,"exp":%[1]d},
+		list := `{"next":"1","complete":true,"revocations":[{"grant_id":"g","ended":true,"exp":%[1]d},{"client_id":"shop","not_before":1800000000000000,"exp":%[1]d},
 			{"sub":"u2","blocked":true,"grant_ids":["f"],"exp":%[1]d},{"grant_id":"stays","ended":true,"exp":4102444800},{"grant_id":"stays","generation":1,"exp":%[1]d}]}`
 		s := &script{pages: []http.HandlerFunc{answerJSON(200, fmt.Sprintf(list, exp))}}
 		for range 10_000 {

@@ -21,12 +21,14 @@ need /usr/lib/python3/dist-packages/etcd python3-etcd
 need etcd etcd-server
 need /usr/sbin/haproxy haproxy
 need /usr/sbin/nginx nginx-light                # the examples in packaging/
+need caddy caddy
 need systemd-analyze systemd
 need rpm rpm
 node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null || missing="$missing nodejs"
 need npm npm                                    # test/clients
 need /usr/lib/python3/dist-packages/requests_oauthlib python3-requests-oauthlib
 need /usr/lib/python3/dist-packages/authlib python3-authlib
+need php php-cli                                # docs/php.md
 need chromium chromium                          # the pages
 need /usr/share/fonts/opentype/inter/Inter-Regular.otf fonts-inter
 [ -n "$missing" ] || exit 0

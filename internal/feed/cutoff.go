@@ -21,7 +21,7 @@ type Cutoff struct {
 	GrantIDs []string
 
 	// Of a client: all of its tokens while it is blocked, and those it got for itself
-	// whose claim client_not_before is another.
+	// whose claim client_not_before is lower.
 	ClientID  string
 	NotBefore int64 // microseconds since 1970; 0: none
 

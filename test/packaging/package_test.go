@@ -28,6 +28,11 @@ var contents = []string{
 	"-rw-r--r-- root/root /usr/share/doc/counterfoil/examples/nginx-orocommerce.conf",
 	"-rw-r--r-- root/root /usr/share/doc/counterfoil/examples/nginx-orocommerce-proxy.conf",
 	"-rw-r--r-- root/root /usr/share/doc/counterfoil/examples/haproxy.cfg",
+	"-rw-r--r-- root/root /usr/share/doc/counterfoil/examples/nginx-forward-auth.conf",
+	"-rw-r--r-- root/root /usr/share/doc/counterfoil/examples/forward-auth.Caddyfile",
+	"-rw-r--r-- root/root /usr/share/doc/counterfoil/examples/traefik-forward-auth.yaml",
+	"-rw-r--r-- root/root /usr/share/doc/counterfoil/examples/envoy-forward-auth.yaml",
+	"-rw-r--r-- root/root /usr/share/doc/counterfoil/resource-servers.md",
 }
 
 func TestPackages(t *testing.T) {

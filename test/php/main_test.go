@@ -1,0 +1,9 @@
+package php
+
+import (
+	"testing"
+
+	"github.com/counterfoil/counterfoil/test/program"
+)
+
+func TestMain(m *testing.M) { program.Main(m) }
