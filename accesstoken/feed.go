@@ -468,8 +468,7 @@ type (
 	}
 	clientCut struct {
 		blocked   bool
-		own       bool // tokens of its own are alive with this notBefore only
-		notBefore int64
+		notBefore int64 // tokens of its own with a lower one are dead
 		expires   int64
 	}
 )
@@ -520,7 +519,7 @@ func (l *cutOffs) enterClient(id string, e *feedEntry, expires int64) (changed b
 	}
 	c := clientCut{blocked: e.Blocked, expires: expires}
 	if e.NotBefore != nil {
-		c.own, c.notBefore = true, *e.NotBefore
+		c.notBefore = *e.NotBefore
 	}
 	l.clients.put(id, c)
 	return c != before
@@ -574,7 +573,7 @@ func (l *cutOffs) check(t *Token, now time.Time) error {
 		switch {
 		case c.blocked:
 			return errClientBlocked
-		case c.own && t.GrantID == "" && t.ClientNotBefore < c.notBefore: // it only grows; the news may be behind
+		case t.GrantID == "" && t.ClientNotBefore < c.notBefore: // it only grows; the news may be behind
 			return errClientTokens
 		}
 	}

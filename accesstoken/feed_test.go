@@ -519,6 +519,27 @@ func TestFeedEntries(t *testing.T) {
 			dead: []*accesstoken.Token{&ofGrant, &ofOro, &ofShop},
 		},
 		{
+			name: "kinds that look like known ones",
+			pages: []string{first + `{"sub":"u1","client_id":"shop","blocked":true,"exp":4102444800},{"grant_id":"g","client_id":"shop","ended":true,"exp":4102444800},
+				{"grant_id":"g","paused":true}]}`},
+		},
+		{
+			name: "two users of one grant, and one is lifted",
+			pages: []string{first + `{"sub":"u1","blocked":true,"grant_ids":["g"],"exp":4102444800},{"sub":"u2","blocked":true,"grant_ids":["g"],"exp":4102444800},
+				{"sub":"u1","exp":4102444800}]}`},
+			dead: []*accesstoken.Token{&ofGrant, &ofOro},
+		},
+		{
+			name: "news after two new lists",
+			pages: []string{
+				`{"next":"1","complete":true,"more":true,"revocations":[{"grant_id":"g","ended":true,"exp":4102444800}]}`,
+				`{"next":"2","revocations":[]}`,
+				`{"next":"3","complete":true,"revocations":[]}`,
+				`{"next":"4","revocations":[{"client_id":"shop","not_before":1800000000000000,"exp":4102444800}]}`,
+			},
+			dead: []*accesstoken.Token{&ofShop},
+		},
+		{
 			name: "a new whole list",
 			pages: []string{
 				first + `{"grant_id":"g","ended":true,"exp":4102444800},{"sub":"u1","blocked":true,"grant_ids":["g"],"exp":4102444800}]}`,
@@ -584,6 +605,7 @@ func TestFeedFaults(t *testing.T) {
 		"no end":            answerJSON(200, `{"next":"x","complete":true,"revocations":[{"grant_id":"g","generation":3}]}`),
 		"not_before a half": answerJSON(200, `{"next":"x","complete":true,"revocations":[{"client_id":"shop","not_before":1.5,"exp":4102444800}]}`),
 		"too large":         answerJSON(200, `{"next":"x","complete":true,"revocations":[]}`+strings.Repeat(" ", 16<<20)),
+		"too many in all":   answerJSON(200, `{"next":"x","revocations":[{"sub":"u1","blocked":true,"grant_ids":["1","2"],"exp":4102444800}]}`),
 		"too many":          answerJSON(200, `{"next":"x","complete":true,"revocations":[{"sub":"u1","blocked":true,"grant_ids":["1","2","3"],"exp":4102444800}]}`),
 		"a page": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"next":"x","complete":true,"revocations":[]}`))
@@ -914,7 +936,7 @@ func TestFeedTimes(t *testing.T) {
 		{stale: time.Hour},
 		{stale: time.Hour, wait: 50 * time.Second},
 		{stale: 3 * time.Second, wait: 2 * time.Second},
-		{stale: 3*time.Second - 1, wrong: true},
+		{stale: 3*time.Second - 1, wait: 2 * time.Second, wrong: true},
 		{stale: -time.Second, wrong: true},
 		{stale: 3 * time.Second, wait: 3 * time.Second, wrong: true},
 		{wait: 30 * time.Second, wrong: true},

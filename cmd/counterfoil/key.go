@@ -23,7 +23,7 @@ func newKeyCommand() *cobra.Command {
 		Long: `Manage the keys that sign access tokens, and the master key that protects them and
 every refresh token. A running server follows within a second.`,
 	}
-	cmd.AddCommand(newKeyListCommand(), newKeyRotateCommand(), newKeyImportCommand(), newKeyRotateMasterCommand())
+	cmd.AddCommand(newKeyPublicCommand(), newKeyListCommand(), newKeyRotateCommand(), newKeyImportCommand(), newKeyRotateMasterCommand())
 	return cmd
 }
 

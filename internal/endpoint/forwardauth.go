@@ -71,15 +71,18 @@ func (e *endpoint) forwardAuth(w *response, r *http.Request) error {
 }
 
 // headerValue is a text as a header can carry it: what is not printable ASCII, and %, is
-// percent-encoded (RFC 3986 section 2.1), so that each text has one spelling.
+// percent-encoded (RFC 3986 section 2.1), so that each text has one spelling, and so are
+// blanks at the ends, which would be lost (RFC 9110 section 5.5).
 func headerValue(text string) string {
 	strange := func(c rune) bool { return c < 0x20 || c > 0x7E || c == '%' }
-	if !strings.ContainsFunc(text, strange) {
+	if !strings.ContainsFunc(text, strange) && strings.Trim(text, " ") == text {
 		return text
 	}
+	inner := strings.Trim(text, " ")
+	first := strings.Index(text, inner)
 	var b strings.Builder
 	for i := range len(text) {
-		if c := text[i]; strange(rune(c)) {
+		if c := text[i]; strange(rune(c)) || i < first || i >= first+len(inner) {
 			b.WriteString(strings.ToUpper(url.PathEscape(text[i : i+1])))
 		} else {
 			b.WriteByte(c)

@@ -79,8 +79,8 @@ func followed(query string) (since string, wait time.Duration, err error) {
 		wait = defaultWait
 	}
 	if text := values.Get("wait"); text != "" {
-		seconds, err := strconv.Atoi(text)
-		if wait = time.Duration(seconds) * time.Second; err != nil || seconds < 0 || wait > feed.LongestWait {
+		seconds, err := strconv.ParseUint(text, 10, 16)
+		if wait = time.Duration(seconds) * time.Second; err != nil || wait > feed.LongestWait {
 			return "", 0, oauth.ErrParameterInvalid.About("wait")
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -419,5 +420,35 @@ func TestNobodyCanTell(t *testing.T) {
 	f.server.Store = f.store
 	if w := post(f, "/oauth2/introspect", askerForm+"&token="+access); member(t, w, "active") != "true" {
 		t.Errorf("afterwards: %s", w.Body)
+	}
+}
+
+// TestForwardAuthTellsUsersApart: each name has one spelling in a header, and it is no
+// other name's: HTTP drops blanks at the ends of a header (RFC 9110 section 5.5).
+func TestForwardAuthTellsUsersApart(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, setup{})
+	server := httptest.NewServer(f)
+	t.Cleanup(server.Close)
+	hashes, err := seedHashes()
+	check(t, err)
+	seen := map[string]string{}
+	for n, name := range []string{"admin", " admin", "admin ", "%20admin", "a  b", "a b", " "} {
+		u := oauth.User{Subject: oauth.Subject{ID: fmt.Sprint("apart-", n), Username: name, Enabled: true, State: oauth.SubjectActive}, PasswordHash: hashes["admin"]}
+		if err := f.store.CreateUser(t.Context(), u, oauth.Event{}); err != nil && !errors.Is(err, oauth.ErrExists) {
+			t.Fatal(err)
+		}
+		w := post(f, oroPath, "grant_type=password&client_id=listed&username="+url.QueryEscape(name)+"&password=admin")
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/oauth2/forward-auth", nil)
+		check(t, err)
+		r.Header.Set("Authorization", "Bearer "+member(t, w, "access_token"))
+		answer, err := server.Client().Do(r)
+		check(t, err)
+		check(t, answer.Body.Close())
+		got := answer.Header.Get("X-Auth-Username")
+		if before, taken := seen[got]; taken || answer.StatusCode != http.StatusOK || got == "" {
+			t.Errorf("user %q is told as %q, like user %q", name, got, before)
+		}
+		seen[got] = name
 	}
 }

@@ -221,6 +221,9 @@ func (a *audience) UnmarshalJSON(b []byte) error {
 // or a fault.
 func (s *Server) AccessToken(ctx context.Context, token Secret) (AccessTokenInfo, error) {
 	c, profile, err := s.verifiedClaims(token)
+	if errors.Is(err, ErrKeysUnread) {
+		return AccessTokenInfo{}, err
+	}
 	if err != nil {
 		return AccessTokenInfo{}, ErrAccessTokenInvalid.Because(err)
 	}

@@ -146,7 +146,7 @@ var (
 	ErrScopeInsufficient  = &Refusal{Reason: "scope_insufficient", Code: "insufficient_scope", Description: "The request requires more than the access token grants."}
 )
 
-// What a Store reports besides faults.
+// What a Store or a Signer reports besides faults.
 var (
 	// ErrNotFound: there is no such row.
 	ErrNotFound = errors.New("not found")
@@ -154,6 +154,8 @@ var (
 	ErrExists = errors.New("exists already")
 	// ErrConflict: the row, its subject or its client changed since it was read; nothing was written.
 	ErrConflict = errors.New("changed since it was read")
+	// ErrKeysUnread: the signing keys could not be read, so nobody knows whether a token is ours.
+	ErrKeysUnread = errors.New("the signing keys could not be read")
 	// ErrOutcomeUnknown: the write may have happened or may still happen.
 	ErrOutcomeUnknown = errors.New("outcome of the write is unknown")
 )

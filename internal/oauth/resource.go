@@ -25,7 +25,10 @@ func (all Parameters) resources(profile Profile) ([]string, error) {
 	case len(p.List) > maxResources:
 		return nil, ErrTargetInvalid.Because(errors.New("too many resources"))
 	}
-	return dedupe(p.List), nil
+	if named := dedupe(slices.DeleteFunc(slices.Clone(p.List), isEmpty)); len(named) > 0 {
+		return named, nil
+	}
+	return nil, nil
 }
 
 // knownResources returns the resources that a new grant is asked for. A resource is this

@@ -128,6 +128,7 @@ func TestResourceIsNarrowed(t *testing.T) {
 		{"the other order", oauth.Parameter{List: []string{"site", "machine", "site"}}, "[site machine]", nil},
 		{"none again", oauth.Parameter{}, "[machine site]", nil},
 		{"an empty list", oauth.Parameter{List: []string{}}, "[machine site]", nil},
+		{"one without a value", oauth.Parameter{List: []string{"", "site"}}, "site", nil},
 	} {
 		next, err := r.askFor(c.resource, oauth.Standard, r.as("confidential", "grant_type", "refresh_token", "refresh_token", string(tokens.RefreshToken))...)
 		if !errors.Is(err, c.refusal) || (c.refusal == nil) != (err == nil) {

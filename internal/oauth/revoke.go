@@ -45,6 +45,9 @@ func (s *Server) revoke(ctx context.Context, r *request, presented Secret) error
 		return s.revokeOwn(ctx, r, &v, err)
 	}
 	c, _, err := s.verifiedClaims(presented)
+	if errors.Is(err, ErrKeysUnread) {
+		return err
+	}
 	if err != nil {
 		return ErrGrantUnknown.Because(err)
 	}

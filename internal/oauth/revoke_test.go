@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/oauth"
+	"github.com/counterfoil/counterfoil/internal/signing"
 )
 
 func (r *rig) revokeWith(pairs ...string) (oauth.Revocation, error) {
@@ -329,12 +331,12 @@ func TestRevokeOutcomeUnknown(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/happens %v", kind, happens), func(t *testing.T) {
 				t.Parallel()
 				r := newRig(t)
-				client, token, dies := r.revocable(kind)
+				client, token, _ := r.revocable(kind)
 				r.Store = &unknown{Store: r.memory, n: 1000, happens: happens}
 				if err := r.revoke(client, token); !isFault(err) || errors.Is(err, oauth.ErrOutcomeUnknown) {
 					t.Errorf("always unknown: got %v, want a plain fault", err)
 				}
-				client, token, dies = r.revocable(kind)
+				client, token, dies := r.revocable(kind)
 				r.Store = &unknown{Store: r.memory, n: 3, happens: happens}
 				if err := r.revoke(client, token); err != nil || r.lives(dies) {
 					t.Errorf("unknown three times: got %v, lives %v; want success", err, r.lives(dies))
@@ -430,5 +432,29 @@ func TestRevokeForOneWhoHangsUp(t *testing.T) {
 		if err != nil || r.lives(dies) {
 			t.Errorf("%s: %v, lives %v; want that it is revoked", kind, err, r.lives(dies))
 		}
+	}
+}
+
+// TestUnderSigningKeyOfAnotherNode: an access token under a signing key that another node
+// made a moment ago is no forgery: it is not told to be inactive, nor to be revoked.
+func TestUnderSigningKeyOfAnotherNode(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	lagging, err := signing.Open(t.Context(), signing.Options{Store: r.memory, Keys: r.Keys, Now: r.clock.Now, Rand: rand.Reader, Alg: signing.EdDSA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.change("confidential", func(c *oauth.Client) { c.SigningAlg = signing.ES256 }); err != nil {
+		t.Fatal(err)
+	}
+	token, signer := r.ofUser().AccessToken, r.Signer
+	r.Signer = lagging
+	if answer, err := r.introspect("confidential", token); err == nil && !answer.Active {
+		t.Error("a living token is told to be inactive")
+	}
+	err = r.revoke("confidential", token)
+	r.Signer = signer
+	if err == nil && r.lives(token) {
+		t.Error("success is told, and the token lives")
 	}
 }

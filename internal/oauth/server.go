@@ -41,7 +41,8 @@ type Signer interface {
 	// key of the algorithm, with the given `typ`; or a fault.
 	Sign(alg, typ string, payload []byte) (string, error)
 	// Verify returns `typ` and payload of a token that one of the published keys
-	// signed; or any error.
+	// signed; or ErrKeysUnread, where another node may have made a key that could not be
+	// read; or any other error.
 	Verify(token string) (typ string, payload []byte, err error)
 }
 

@@ -112,8 +112,19 @@ func (r *Ring) Sign(alg, typ string, payload []byte) (string, error) {
 }
 
 // Verify returns `typ` and payload of a token of at most 8 KiB that one of the
-// published keys signed, or an error that says what is wrong. See oauth.Signer.
+// published keys signed, or an error that says what is wrong. Before a token under an
+// unknown key is refused, the set is read again: another node may use a key since a
+// moment. See oauth.Signer.
 func (r *Ring) Verify(token string) (typ string, payload []byte, err error) {
+	typ, payload, err = verify(r.view().published, token)
+	if !errors.Is(err, errTokenKey) {
+		return typ, payload, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), makeTimeout)
+	defer cancel()
+	if err := r.Refresh(ctx); err != nil {
+		return "", nil, fmt.Errorf("%w: %w", oauth.ErrKeysUnread, err)
+	}
 	return verify(r.view().published, token)
 }
 
