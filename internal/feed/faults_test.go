@@ -17,7 +17,7 @@ import (
 // well, and when it can again nothing was lost, here or elsewhere.
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
-	for _, broken := range []string{"", "Changes", "Announced", "Announce", "Rotations", "LongestLifetime", "Followed", "Follow"} {
+	for _, broken := range []string{"", "Changes", "Announced", "Announce", "Rotations", "LongestLifetime", "Followed", "Follow", "Policy"} {
 		for _, outage := range []time.Duration{5 * time.Second, 10 * time.Minute} {
 			t.Run(fmt.Sprintf("%s for %s", broken, outage), func(t *testing.T) {
 				t.Parallel()
@@ -104,7 +104,7 @@ func TestFirstFails(t *testing.T) {
 // TestEveryCallFails: whichever call of the store fails, once, nothing is lost.
 func TestEveryCallFails(t *testing.T) {
 	t.Parallel()
-	const most = 150
+	const most = 200
 	for _, who := range []string{"the follower's node", "the other node"} {
 		for fails := range most {
 			t.Run(fmt.Sprintf("%s, call %d", who, fails), func(t *testing.T) {
@@ -155,10 +155,11 @@ func TestClockSetBack(t *testing.T) {
 				live(t, oauth.PreviousAccessToken{}, func(w *world) {
 					here, there := w.start(w.Store), w.start(w.Store)
 					grant := w.populate()
-					f, moves, late := here.follow(), here.follow(), there.follow()
+					f, moves, late, sleeps := here.follow(), here.follow(), there.follow(), here.follow()
 					for range 2 {
 						pass(15 * time.Minute)
 						f.mustCatchUp()
+						sleeps.mustCatchUp()
 					}
 					w.set = by
 					pass(soon)
@@ -174,6 +175,8 @@ func TestClockSetBack(t *testing.T) {
 					pass(12 * time.Minute)
 					f.moveTo(there)
 					f.check("moved after a while")
+					sleeps.moveTo(there)
+					sleeps.check("moved with a cursor from before, after a while")
 				})
 			})
 		}

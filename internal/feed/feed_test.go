@@ -205,6 +205,32 @@ func TestExpired(t *testing.T) {
 	})
 }
 
+// TestLongerLifetime: where access tokens live longer since the record began, it keeps what
+// kills them as long, though their client may be gone.
+func TestLongerLifetime(t *testing.T) {
+	t.Parallel()
+	for name, act := range acts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			live(t, oauth.PreviousAccessToken{}, func(w *world) {
+				n := w.start(w.Store)
+				grant := w.populate()
+				f := n.follow()
+				pass(time.Minute)
+				w.changeClient("shop", func(c *oauth.Client) { c.AccessTokenLifetime = 5 * time.Hour })
+				n.rotate(grant)
+				w.ownToken("shop")
+				pass(time.Minute)
+				act(n, grant)
+				for half := range 10 {
+					pass(30 * time.Minute)
+					f.check(fmt.Sprintf("half-hour %d", half))
+				}
+			})
+		})
+	}
+}
+
 // TestMemory: many refreshes of a few grants take no more memory than one of each. Other
 // tests would disturb it.
 func TestMemory(t *testing.T) {
@@ -367,6 +393,40 @@ func TestUnfollowed(t *testing.T) {
 		there.rotate(grant)
 		pass(soon)
 		f.check("after a refresh elsewhere")
+	})
+}
+
+// TestFollowedInTime: who comes at the moment when the record is about to be forgotten is
+// told the news.
+func TestFollowedInTime(t *testing.T) {
+	t.Parallel()
+	live(t, oauth.PreviousAccessToken{}, func(w *world) {
+		s := w.watch()
+		n := w.start(s)
+		grant := w.grant("alice", "shop")
+		f := n.follow()
+		var looked, asked time.Time
+		var took func() time.Duration
+		s.fail(func(method string) bool {
+			if method == "Followed" {
+				looked = time.Now()
+			}
+			if took == nil && looked.Sub(asked) == time.Hour { // the last look before
+				took = f.waits(10 * time.Second)
+				time.Sleep(time.Millisecond)
+			}
+			return false
+		})
+		pass(time.Minute)
+		pass(time.Until(looked.Add(time.Second)))
+		asked = time.Now()
+		f.mustCatchUp()
+		pass(time.Hour + 2*time.Second)
+		n.rotate(grant)
+		if d := took(); d > 4*time.Second {
+			w.Errorf("the news came after %s", d)
+		}
+		f.check("who came in time")
 	})
 }
 

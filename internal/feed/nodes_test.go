@@ -88,6 +88,26 @@ func TestQuietNode(t *testing.T) {
 	})
 }
 
+// TestLongDead: nor where a node begins after others died.
+func TestLongDead(t *testing.T) {
+	t.Parallel()
+	live(t, oauth.PreviousAccessToken{}, func(w *world) {
+		died := w.start(w.Store)
+		died.follow()
+		died.rotate(w.grant("alice", "shop"))
+		pass(time.Minute)
+		died.kill()
+		pass(time.Minute)
+		s := w.watch()
+		f := w.start(s).follow()
+		pass(time.Minute)
+		f.check("a new node")
+		if n := s.count("Rotations"); n != 1 {
+			w.Errorf("all grants were looked at %d times, want once", n)
+		}
+	})
+}
+
 // TestStopUnfollowed: who has told nobody anything does not say that it ends.
 func TestStopUnfollowed(t *testing.T) {
 	t.Parallel()

@@ -31,9 +31,6 @@ func (r *record) put(c Cutoff) bool {
 			c.ExpiresAt = last.ExpiresAt
 		}
 	}
-	if c.ExpiresAt.Before(r.asOf) {
-		return false
-	}
 	r.last++
 	c.sequence = r.last
 	r.entries = append(r.entries, c)

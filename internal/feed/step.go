@@ -187,7 +187,7 @@ func (f *Feed) horizon(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return now, fmt.Errorf("read policy: %w", err)
 	}
-	f.steps.longest = max(longest+time.Minute, lifetime)
+	f.steps.longest = max(f.steps.longest, longest+time.Minute, lifetime)
 	return now.Add(-f.steps.longest), nil
 }
 

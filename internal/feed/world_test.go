@@ -215,7 +215,16 @@ type node struct {
 // start starts a node on a store.
 func (w *world) start(s feed.Store) *node {
 	w.Helper()
-	f, err := feed.New(feed.Options{Store: s, Policy: w.policy, Now: time.Now, Rand: rand.Reader})
+	policy := w.policy
+	if watched, ok := s.(*watched); ok {
+		policy = func(ctx context.Context, clientID string) (oauth.PreviousAccessToken, time.Duration, error) {
+			if err := watched.call("Policy"); err != nil {
+				return oauth.PreviousAccessToken{}, 0, err
+			}
+			return w.policy(ctx, clientID)
+		}
+	}
+	f, err := feed.New(feed.Options{Store: s, Policy: policy, Now: time.Now, Rand: rand.Reader})
 	w.must(err)
 	ctx, kill := context.WithCancel(w.Context())
 	n := &node{Feed: f, world: w, kill: kill, held: make(chan struct{}, 1)}
@@ -329,8 +338,9 @@ func (f *follower) waits(wait time.Duration) func() time.Duration {
 	}
 }
 
-// refuses reports whether an access token is dead as far as the follower knows.
-func (f *follower) refuses(t *token) bool {
+// refuses reports whether an access token is dead as far as the follower knows: one of the
+// standard profile, and one of OroCommerce's, whose `sub` is no Cutoff.Subject.
+func (f *follower) refuses(t *token) (standard, oroCommerce bool) {
 	now := time.Now()
 	knows := func(s subject) feed.Cutoff {
 		if c := f.known[s]; !now.After(c.ExpiresAt) {
@@ -340,15 +350,16 @@ func (f *follower) refuses(t *token) bool {
 	}
 	client := knows(subject{client: t.clientID})
 	if t.grantID == "" {
-		return client.Blocked || client.ClientID != "" && client.NotBefore != t.notBefore
+		dead := client.Blocked || client.ClientID != "" && client.NotBefore != t.notBefore
+		return dead, dead
 	}
 	grant := knows(subject{grantID: t.grantID})
 	old := t.generation < grant.Generation && (t.generation+1 < grant.Generation || !now.Before(grant.PreviousUntil))
-	return client.Blocked || knows(subject{user: t.subject}).Blocked || grant.Ended || old || f.rests(t.grantID)
+	oroCommerce = client.Blocked || grant.Ended || old || f.rests(t.grantID)
+	return oroCommerce || knows(subject{user: t.subject}).Blocked, oroCommerce
 }
 
-// rests reports whether a grant's user is blocked, as the tokens of OroCommerce's profile
-// need it, which do not name the user's ID.
+// rests reports whether a grant is one of a blocked user.
 func (f *follower) rests(grantID string) bool {
 	for _, c := range f.known {
 		for _, id := range c.GrantIDs {
@@ -370,8 +381,10 @@ func (f *follower) check(when string) {
 		if time.Now().After(t.expiresAt) {
 			continue
 		}
-		if alive, refused := f.alive(t), f.refuses(t); alive == refused {
-			f.Errorf("%s: token %+v is alive: %v, and refused: %v; the follower knows %+v", when, *t, alive, refused, f.known[subject{grantID: t.grantID}])
+		alive := f.alive(t)
+		if standard, oroCommerce := f.refuses(t); alive == standard || alive == oroCommerce {
+			f.Errorf("%s: token %+v is alive: %v, and refused: %v, at OroCommerce: %v; the follower knows of its grant %+v",
+				when, *t, alive, standard, oroCommerce, f.known[subject{grantID: t.grantID}])
 		}
 	}
 }

@@ -186,7 +186,7 @@ func testContraryNPM(t *testing.T, d *demo, routes []settings) {
 		for _, session := range got.Sessions {
 			checkSession(t, d.Program, refreshes, session)
 		}
-		if got.Refused != 1 {
+		if got.Refused != 1 && told == d.told { // the proxy may have said 429 first
 			t.Errorf("a refused request was sent %d times, want once", got.Refused)
 		}
 		if got.Careless == "" {

@@ -47,14 +47,13 @@ func TestIssuerAway(t *testing.T) {
 	a.await("a token that is dead", failOpen, dead.held.AccessToken, http.StatusUnauthorized, bounds[feed])
 	a.want("another that lives", failOpen, dies.held.AccessToken, http.StatusOK)
 
+	began := time.Now()
 	s.node.Stop()
-	stopped := time.Now()
 	a.await("the issuer is away", introspection, lives.held.AccessToken, http.StatusServiceUnavailable, bounds[introspection])
-	went := a.await("the issuer is away", failClosed, lives.held.AccessToken, http.StatusServiceUnavailable, staleAfter+bounds[feed])
-	if since := time.Since(stopped); since < staleAfter/3 {
-		t.Errorf("the API answers 503 after %s, want it to go on for about %s", since, staleAfter)
+	a.await("the issuer is away", failClosed, lives.held.AccessToken, http.StatusServiceUnavailable, staleAfter+bounds[feed])
+	if went := time.Since(began); went < staleAfter/3 {
+		t.Errorf("the API answers 503 after %s, want it to go on for about %s", went, staleAfter)
 	}
-	t.Logf("503 after %s", went)
 	s.node.Run("", "grant", "revoke", dies.claims().GrantID)
 	for _, by := range []way{offline, generations, failOpen, feed} { // the last one goes on for 30 s
 		a.want("the issuer is away", by, lives.held.AccessToken, http.StatusOK)
