@@ -43,19 +43,10 @@ func (e *endpoint) forwardAuth(w *response, r *http.Request) error {
 	if tokenInQuery(r) {
 		return oauth.ErrParameterInQuery
 	}
-	authorization, err := single(r.Header, "Authorization")
+	info, err := e.presented(w, r)
 	if err != nil {
 		return err
 	}
-	token, given := bearerToken(authorization)
-	if !given {
-		return oauth.ErrAccessTokenMissing
-	}
-	info, err := e.Server.AccessToken(r.Context(), oauth.Secret(token))
-	if err != nil {
-		return err
-	}
-	w.clientID, w.grantID = info.ClientID, info.GrantID
 	if err := wanted.check(&info, e.Server.Settings.Issuer); err != nil {
 		return err
 	}

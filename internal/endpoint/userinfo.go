@@ -12,19 +12,10 @@ import (
 // userinfo is a protected resource (RFC 6750): whom the access token stands for.
 func (e *endpoint) userinfo(w *response, r *http.Request) error {
 	shareWithAllowed(e.origins, w, r)
-	authorization, err := single(r.Header, "Authorization")
+	info, err := e.presented(w, r)
 	if err != nil {
 		return err
 	}
-	token, given := bearerToken(authorization)
-	if !given {
-		return oauth.ErrAccessTokenMissing
-	}
-	info, err := e.Server.AccessToken(r.Context(), oauth.Secret(token))
-	if err != nil {
-		return err
-	}
-	w.clientID, w.grantID = info.ClientID, info.GrantID
 	if !isForIssuer(&info, e.Server.Settings.Issuer) {
 		return errAudience
 	}
@@ -39,6 +30,23 @@ func (e *endpoint) userinfo(w *response, r *http.Request) error {
 	w.Header()["Cache-Control"] = noStore
 	w.send(http.StatusOK, jsonType, append(b, '}'))
 	return nil
+}
+
+// presented checks the access token of a request's Authorization header.
+func (e *endpoint) presented(w *response, r *http.Request) (oauth.AccessTokenInfo, error) {
+	authorization, err := single(r.Header, "Authorization")
+	if err != nil {
+		return oauth.AccessTokenInfo{}, err
+	}
+	token, given := bearerToken(authorization)
+	if !given {
+		return oauth.AccessTokenInfo{}, oauth.ErrAccessTokenMissing
+	}
+	info, err := e.Server.AccessToken(r.Context(), oauth.Secret(token))
+	if err == nil {
+		w.clientID, w.grantID = info.ClientID, info.GrantID
+	}
+	return info, err
 }
 
 // errAudience refuses a token that another resource was meant to get: who gets it there

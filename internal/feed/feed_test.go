@@ -423,6 +423,9 @@ func TestFollowedInTime(t *testing.T) {
 		f.mustCatchUp()
 		pass(time.Hour + 2*time.Second)
 		n.rotate(grant)
+		if took == nil {
+			w.Fatal("it was not looked at that moment whether anybody follows")
+		}
 		if d := took(); d > 4*time.Second {
 			w.Errorf("the news came after %s", d)
 		}
