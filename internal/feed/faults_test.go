@@ -148,8 +148,8 @@ func TestEveryCallFails(t *testing.T) {
 // for those who then move.
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()
-	for _, by := range []time.Duration{-2 * time.Second, -30 * time.Second, -2 * time.Minute, -10 * time.Minute, 10 * time.Minute} {
-		for _, name := range []string{"refresh", "revoke grant", "disable user"} {
+	for _, by := range []time.Duration{-2 * time.Second, -time.Minute, -10 * time.Minute, 10 * time.Minute} {
+		for _, name := range []string{"refresh", "disable user"} {
 			t.Run(fmt.Sprintf("%s, %s", by, name), func(t *testing.T) {
 				t.Parallel()
 				live(t, oauth.PreviousAccessToken{}, func(w *world) {
@@ -161,7 +161,7 @@ func TestClockSetBack(t *testing.T) {
 						f.mustCatchUp()
 						sleeps.mustCatchUp()
 					}
-					w.set = by
+					w.set.Store(int64(by))
 					pass(soon)
 					acts[name](here, grant)
 					pass(soon)

@@ -181,14 +181,14 @@ func TestWait(t *testing.T) {
 func TestExpired(t *testing.T) {
 	t.Parallel()
 	live(t, oauth.PreviousAccessToken{}, func(w *world) {
-		w.client("long", func(c *oauth.Client) { c.AccessTokenLifetime = 5 * time.Hour })
+		w.client("long", func(c *oauth.Client) { c.AccessTokenLifetime = 2 * time.Hour })
 		n := w.start(w.Store)
 		short, long := w.grant("alice", "shop"), w.grant("alice", "long")
 		f := n.follow()
 		n.rotate(short)
 		n.rotate(long)
 		pass(soon)
-		for hour, want := range []int{2, 2, 2, 2, 2, 2, 0} {
+		for hour, want := range []int{2, 2, 2, 0} {
 			f.check(fmt.Sprintf("in hour %d", hour))
 			fresh := w.start(w.Store)
 			for _, late := range []*follower{n.follow(), fresh.follow()} {
@@ -209,7 +209,7 @@ func TestExpired(t *testing.T) {
 // kills them as long, though their client may be gone.
 func TestLongerLifetime(t *testing.T) {
 	t.Parallel()
-	for name, act := range acts {
+	for _, name := range []string{"refresh", "revoke grant", "disable user", "delete user", "deactivate", "delete client"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			live(t, oauth.PreviousAccessToken{}, func(w *world) {
@@ -217,14 +217,14 @@ func TestLongerLifetime(t *testing.T) {
 				grant := w.populate()
 				f := n.follow()
 				pass(time.Minute)
-				w.changeClient("shop", func(c *oauth.Client) { c.AccessTokenLifetime = 5 * time.Hour })
+				w.changeClient("shop", func(c *oauth.Client) { c.AccessTokenLifetime = 2 * time.Hour })
 				n.rotate(grant)
 				w.ownToken("shop")
 				pass(time.Minute)
-				act(n, grant)
-				for half := range 10 {
+				acts[name](n, grant)
+				for range 4 {
 					pass(30 * time.Minute)
-					f.check(fmt.Sprintf("half-hour %d", half))
+					f.check("later")
 				}
 			})
 		})
@@ -405,24 +405,21 @@ func TestFollowedInTime(t *testing.T) {
 		n := w.start(s)
 		grant := w.grant("alice", "shop")
 		f := n.follow()
-		var looked, asked time.Time
+		pass(time.Minute)
+		pass(time.Until(s.lastCall("Followed").Add(time.Second)))
+		asked := time.Now()
+		f.mustCatchUp()
 		var took func() time.Duration
 		s.fail(func(method string) bool {
-			if method == "Followed" {
-				looked = time.Now()
-			}
-			if took == nil && looked.Sub(asked) == time.Hour { // the last look before
+			if took == nil && method == "Followed" && time.Since(asked) == time.Hour { // the last look before
 				took = f.waits(10 * time.Second)
 				time.Sleep(time.Millisecond)
 			}
 			return false
 		})
-		pass(time.Minute)
-		pass(time.Until(looked.Add(time.Second)))
-		asked = time.Now()
-		f.mustCatchUp()
 		pass(time.Hour + 2*time.Second)
 		n.rotate(grant)
+		s.fail(nil)
 		if took == nil {
 			w.Fatal("it was not looked at that moment whether anybody follows")
 		}
@@ -440,14 +437,14 @@ func TestFollowedStill(t *testing.T) {
 		here, there := w.start(w.Store), w.start(w.Store)
 		grant := w.populate()
 		f := there.follow()
-		for range 3 * 60 {
+		for range 80 {
 			awake := f.waits(feed.LongestWait)
 			pass(time.Minute)
 			awake()
 		}
 		here.rotate(grant)
 		pass(soon)
-		f.check("after three hours")
+		f.check("after more than an hour")
 		if f.anew != 1 {
 			w.Errorf("the follower began %d times, want once", f.anew)
 		}

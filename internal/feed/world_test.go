@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,7 +25,7 @@ type world struct {
 	*memory.Store
 	previous oauth.PreviousAccessToken // the policy of all clients
 	lifetime time.Duration             // of access tokens, unless the client has its own
-	set      time.Duration             // by which the store's clock was set
+	set      atomic.Int64              // by how much the store's clock was set: a time.Duration
 	grants   int
 	tokens   []token
 }
@@ -44,7 +45,7 @@ func live(t *testing.T, previous oauth.PreviousAccessToken, run func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{T: t, previous: previous, lifetime: time.Hour}
-		w.Store = memory.New(func() time.Time { return time.Now().Add(w.set) })
+		w.Store = memory.New(func() time.Time { return time.Now().Add(time.Duration(w.set.Load())) })
 		w.client("shop", nil)
 		w.user("alice")
 		pass(time.Millisecond) // what is changed as it is made is not changed
@@ -396,16 +397,20 @@ type watched struct {
 	feed.Store
 	mu    sync.Mutex
 	calls map[string]int
+	last  map[string]time.Time
 	fails func(method string) bool
 }
 
-func (w *world) watch() *watched { return &watched{Store: w.Store, calls: map[string]int{}} }
+func (w *world) watch() *watched {
+	return &watched{Store: w.Store, calls: map[string]int{}, last: map[string]time.Time{}}
+}
 
 // call counts a call, and fails it perhaps.
 func (s *watched) call(method string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls[method]++
+	s.last[method] = time.Now()
 	if s.fails != nil && s.fails(method) {
 		return fmt.Errorf("%s: %w", method, errBroken)
 	}
@@ -426,6 +431,13 @@ func (s *watched) count(method string) int {
 	n := s.calls[method]
 	s.calls[method] = 0
 	return n
+}
+
+// lastCall is when a method was last called.
+func (s *watched) lastCall(method string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last[method]
 }
 
 func (s *watched) Changes(ctx context.Context, since time.Time) (feed.Changes, error) {
