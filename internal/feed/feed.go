@@ -19,9 +19,9 @@ const Interval = 200 * time.Millisecond
 const LongestWait = 50 * time.Second
 
 const (
-	firstWait  = 10 * time.Second // who follows first waits so long for the record
-	staleAfter = 3 * time.Second  // after so long without a step nobody is told that all is well
-	unfollowed = time.Hour        // after so long without a follower nobody follows
+	firstWait  = 8 * time.Second // who follows first waits so long for the record
+	staleAfter = 3 * time.Second // after so long without a step nobody is told that all is well
+	unfollowed = time.Hour       // after so long without a follower nobody follows
 )
 
 // ErrStale: what was cut off lately is not known here.

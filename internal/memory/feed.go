@@ -22,7 +22,7 @@ func (s *Store) Changes(_ context.Context, since time.Time) (feed.Changes, error
 		c.Grants = append(c.Grants, feed.RevokedGrant{PublicID: g.PublicID, ClientID: g.ClientID, At: g.RevokedAt})
 	}
 	for _, u := range s.users {
-		if !u.UpdatedAt.Before(since) && (u.UpdatedAt.After(u.CreatedAt) || u.Blocked() != nil) {
+		if !u.UpdatedAt.Before(since) && (!u.UpdatedAt.Equal(u.CreatedAt) || u.Blocked() != nil) {
 			c.Subjects = append(c.Subjects, s.changedSubject(u))
 		}
 	}
@@ -33,7 +33,7 @@ func (s *Store) Changes(_ context.Context, since time.Time) (feed.Changes, error
 	}
 	for _, client := range s.clients {
 		shown := s.showClient(client)
-		changed := shown.UpdatedAt.After(shown.CreatedAt) || !shown.Active || shown.Owner != "" || !shown.NotBefore.IsZero()
+		changed := !shown.UpdatedAt.Equal(shown.CreatedAt) || !shown.Active || shown.Owner != "" || !shown.NotBefore.IsZero()
 		if changed && !shown.UpdatedAt.Before(since) {
 			c.Clients = append(c.Clients, feed.ChangedClient{ID: shown.ID, At: shown.UpdatedAt, Blocked: !shown.Active || shown.OwnerBlocked, NotBefore: shown.NotBefore})
 		}

@@ -43,7 +43,7 @@ func (s *Store) changedSubjects(ctx context.Context, since int64, c *feed.Change
 SELECT u.id, u.blocked, u.updated_at, COALESCE(g.public_id, ''), COALESCE(g.client_id, ''), COALESCE(g.subject_epoch, 0) < u.epoch
   FROM (SELECT id, epoch, created_at, updated_at, CASE WHEN enabled = 0 OR state <> 'active' OR deleted_at <> 0 THEN 1 ELSE 0 END AS blocked FROM users WHERE updated_at >= $1) u
   LEFT JOIN grants g ON g.subject = u.id AND g.status = 'active' AND (u.blocked = 1 OR g.subject_epoch < u.epoch)
- WHERE u.updated_at > u.created_at OR u.blocked = 1
+ WHERE u.updated_at <> u.created_at OR u.blocked = 1
  ORDER BY u.id, g.public_id`, func(row scanner) error {
 		var u feed.ChangedSubject
 		var g feed.RevokedGrant
@@ -71,7 +71,7 @@ func (s *Store) changedClients(ctx context.Context, since int64, c *feed.Changes
 SELECT c.id, c.active = 0 OR c.deleted_at <> 0 OR c.owner <> '' AND NOT EXISTS (SELECT 1 FROM users u WHERE u.id = c.owner AND u.enabled = 1 AND u.state = 'active' AND u.deleted_at = 0),
        c.not_before, c.updated_at
   FROM clients c
- WHERE c.updated_at >= $1 AND (c.updated_at > c.created_at OR c.active = 0 OR c.not_before > 0 OR c.owner <> '')`, func(row scanner) error {
+ WHERE c.updated_at >= $1 AND (c.updated_at <> c.created_at OR c.active = 0 OR c.not_before > 0 OR c.owner <> '')`, func(row scanner) error {
 		var client feed.ChangedClient
 		err := row.Scan(&client.ID, truth{&client.Blocked}, micro{&client.NotBefore}, micro{&client.At})
 		c.Clients = append(c.Clients, client)
