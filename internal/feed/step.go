@@ -146,10 +146,8 @@ func (f *Feed) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read changes: %w", err)
 	}
-	to := &intake{Feed: f, policies: map[string]policy{}}
-	if err := to.changes(ctx, &changes); err != nil {
-		return err
-	}
+	to := newIntake(f)
+	to.changes(&changes)
 	if err := to.all(ctx, horizon); err != nil {
 		return err
 	}
@@ -194,18 +192,22 @@ func (f *Feed) horizon(ctx context.Context) (time.Time, error) {
 // keepUp brings the record up to date. What could be read of it before an error is taken
 // in all the same; the record is not up to date then.
 func (f *Feed) keepUp(ctx context.Context) error {
+	horizon, err := f.horizon(ctx)
+	if err != nil {
+		return err
+	}
 	f.queue.Lock()
 	mine := f.unrecorded
 	f.unrecorded = nil
 	f.queue.Unlock()
-	to := &intake{Feed: f, policies: map[string]policy{}}
+	to := newIntake(f)
 	if err := to.rotations(ctx, mine); err != nil {
 		f.queue.Lock()
 		f.unrecorded = append(mine, f.unrecorded...)
 		f.queue.Unlock()
 		return err
 	}
-	err := f.hear(ctx, to)
+	err = f.hear(ctx, to, horizon)
 	if err == nil {
 		err = f.lookForChanges(ctx, to)
 	}
@@ -221,17 +223,12 @@ func (f *Feed) lookForChanges(ctx context.Context, to *intake) error {
 	far := now.Sub(s.lookedFar) >= lookBack
 	if far {
 		since = s.now.Add(-overlap)
-		if _, err := f.horizon(ctx); err != nil {
-			return err
-		}
 	}
 	changes, err := f.Store.Changes(ctx, since)
 	if err != nil {
 		return fmt.Errorf("read changes: %w", err)
 	}
-	if err := to.changes(ctx, &changes); err != nil {
-		return err
-	}
+	to.changes(&changes)
 	if s.now = changes.Now; far {
 		s.lookedFar = now
 	}
@@ -264,7 +261,7 @@ func (f *Feed) take(cutoffs []Cutoff, upToDate bool) {
 // hear takes in what other nodes announced. Where an announcement was missed, or a node
 // died, which may not have announced everything, or was not heard before, which may have
 // rotated before it knew that anybody follows, all grants are looked at.
-func (f *Feed) hear(ctx context.Context, to *intake) error {
+func (f *Feed) hear(ctx context.Context, to *intake, horizon time.Time) error {
 	s := &f.steps
 	list, last, err := f.Store.Announced(ctx, s.heard)
 	if err != nil {
@@ -293,10 +290,7 @@ func (f *Feed) hear(ctx context.Context, to *intake) error {
 	if !s.missed {
 		return nil
 	}
-	horizon, err := f.horizon(ctx)
-	if err == nil {
-		err = to.all(ctx, horizon)
-	}
+	err = to.all(ctx, horizon)
 	s.missed = err != nil
 	return err
 }
@@ -317,30 +311,36 @@ func (f *Feed) note(a Announcement) {
 	}
 }
 
-// intake turns what happened into cut-offs.
+// intake turns what happened into cut-offs. Each holds as long as any access token can
+// live: one may have been issued by an earlier policy of its client, which may be gone.
 type intake struct {
 	*Feed
-	policies map[string]policy
+	previous map[string]oauth.PreviousAccessToken // by client_id
 	cutoffs  []Cutoff
 }
 
-// policy is what a client's access tokens are like. One that was issued by an earlier
-// policy, or to a client that is gone, may live as long as any.
-type policy struct {
-	previous oauth.PreviousAccessToken
-	lifetime time.Duration
+func newIntake(f *Feed) *intake {
+	return &intake{Feed: f, previous: map[string]oauth.PreviousAccessToken{}}
 }
 
-func (t *intake) policyOf(ctx context.Context, clientID string) (policy, error) {
-	if p, known := t.policies[clientID]; known {
-		return p, nil
+// previousOf is what a rotation at a client does to the access tokens before it.
+func (t *intake) previousOf(ctx context.Context, clientID string) (oauth.PreviousAccessToken, error) {
+	previous, known := t.previous[clientID]
+	if known {
+		return previous, nil
 	}
-	previous, lifetime, err := t.Policy(ctx, clientID)
+	previous, _, err := t.Policy(ctx, clientID)
 	if err != nil {
-		return policy{}, fmt.Errorf("read policy: %w", err)
+		return previous, fmt.Errorf("read policy: %w", err)
 	}
-	t.policies[clientID] = policy{previous, max(lifetime, t.steps.longest)}
-	return t.policies[clientID], nil
+	t.previous[clientID] = previous
+	return previous, nil
+}
+
+// cut takes in a cut-off that happened at a time.
+func (t *intake) cut(c Cutoff, at time.Time) {
+	c.at, c.ExpiresAt = at, at.Add(t.steps.longest)
+	t.cutoffs = append(t.cutoffs, c)
 }
 
 // all takes in every rotation since a time.
@@ -355,82 +355,43 @@ func (t *intake) all(ctx context.Context, since time.Time) error {
 // rotations takes in rotations, as far as they end access tokens.
 func (t *intake) rotations(ctx context.Context, list []oauth.Rotation) error {
 	for _, r := range list {
-		p, err := t.policyOf(ctx, r.ClientID)
+		previous, err := t.previousOf(ctx, r.ClientID)
 		if err != nil {
 			return err
 		}
-		if p.previous.Keep {
+		if previous.Keep {
 			continue
 		}
-		c := Cutoff{GrantID: r.GrantID, Generation: r.Generation, ExpiresAt: r.At.Add(p.lifetime), at: r.At}
-		if p.previous.For > 0 {
-			c.PreviousUntil = r.At.Add(p.previous.For)
+		c := Cutoff{GrantID: r.GrantID, Generation: r.Generation}
+		if previous.For > 0 {
+			c.PreviousUntil = r.At.Add(previous.For)
 		}
-		t.cutoffs = append(t.cutoffs, c)
+		t.cut(c, r.At)
 	}
 	return nil
 }
 
-// changes takes in what was changed.
-func (t *intake) changes(ctx context.Context, c *Changes) error {
-	for _, g := range c.Grants {
-		if err := t.ended(ctx, g); err != nil {
-			return err
-		}
+// changes takes in what was changed. Grants whose epoch is over ended; the others of a
+// user rest as long as the user is blocked.
+func (t *intake) changes(changed *Changes) {
+	for _, g := range changed.Grants {
+		t.cut(Cutoff{GrantID: g.PublicID, Ended: true}, g.At)
 	}
-	for _, u := range c.Subjects {
-		if err := t.subject(ctx, &u); err != nil {
-			return err
+	for _, u := range changed.Subjects {
+		for _, g := range u.Ended {
+			t.cut(Cutoff{GrantID: g.PublicID, Ended: true}, u.At)
 		}
-	}
-	for _, client := range c.Clients {
-		p, err := t.policyOf(ctx, client.ID)
-		if err != nil {
-			return err
-		}
-		cut := Cutoff{ClientID: client.ID, Blocked: client.Blocked, ExpiresAt: client.At.Add(p.lifetime), at: client.At}
-		if !client.NotBefore.IsZero() {
-			cut.NotBefore = client.NotBefore.UnixMicro()
-		}
-		t.cutoffs = append(t.cutoffs, cut)
-	}
-	return nil
-}
-
-func (t *intake) ended(ctx context.Context, g RevokedGrant) error {
-	p, err := t.policyOf(ctx, g.ClientID)
-	if err == nil {
-		t.cutoffs = append(t.cutoffs, Cutoff{GrantID: g.PublicID, Ended: true, ExpiresAt: g.At.Add(p.lifetime), at: g.At})
-	}
-	return err
-}
-
-// subject takes in a user: grants whose epoch is over ended; the others rest as long as
-// the user is blocked.
-func (t *intake) subject(ctx context.Context, u *ChangedSubject) error {
-	for _, g := range u.Ended {
-		g.At = u.At
-		if err := t.ended(ctx, g); err != nil {
-			return err
-		}
-	}
-	server, err := t.policyOf(ctx, "")
-	if err != nil {
-		return err
-	}
-	longest := server.lifetime
-	c := Cutoff{Subject: u.ID, Blocked: u.Blocked, at: u.At}
-	for _, g := range u.Grants {
-		p, err := t.policyOf(ctx, g.ClientID)
-		if err != nil {
-			return err
-		}
-		longest = max(longest, p.lifetime)
-		if u.Blocked {
+		c := Cutoff{Subject: u.ID, Blocked: u.Blocked}
+		for _, g := range u.Grants { // there are none unless the user is blocked
 			c.GrantIDs = append(c.GrantIDs, g.PublicID)
 		}
+		t.cut(c, u.At)
 	}
-	c.ExpiresAt = u.At.Add(longest)
-	t.cutoffs = append(t.cutoffs, c)
-	return nil
+	for _, client := range changed.Clients {
+		c := Cutoff{ClientID: client.ID, Blocked: client.Blocked}
+		if !client.NotBefore.IsZero() {
+			c.NotBefore = client.NotBefore.UnixMicro()
+		}
+		t.cut(c, client.At)
+	}
 }
